@@ -1,0 +1,46 @@
+"""One real training each: test accuracy, measured once, of recipes that were chosen on validation.
+
+python benchmarks/training.py cifar10 CIFAR10_FOLDER --out runs
+python benchmarks/training.py mnist MNIST_FOLDER --out runs
+python benchmarks/training.py digits digits --out runs
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import convsmith as cs
+from convsmith.cli.output import TrainingProgress
+from convsmith.recipe import load
+from record import keep
+
+RECIPES = Path(__file__).parent / "recipes"
+# The recipes of each benchmark, by file name.
+PLANS = {"cifar10": ["cifar10"], "mnist": ["lenet5", "lenet300_100"], "digits": ["digits"]}
+
+
+def measure(recipe: Path, data: str, out: Path) -> dict[str, Any]:
+    found = cs.train(data, out=out, recipe=recipe, callbacks=[TrainingProgress()])
+    kept = ("split", "accuracy", "loss", "val_accuracy", "best_epoch", "epochs", "parameters", "seconds")
+    resolved = load(out / "recipe.yaml").model_dump(exclude_none=True)
+    resolved["data"].pop("path")
+    return {**{key: found[key] for key in kept}, "recipe": resolved}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("plan", choices=PLANS)
+    parser.add_argument("data", help="image folder with train/ and test/, or a built-in name")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
+    options = parser.parse_args()
+    runs = {
+        name: measure(RECIPES / f"{name}.yaml", options.data, options.out / name)
+        for name in PLANS[options.plan]
+    }
+    keep(options.plan, {"runs": runs})
+
+
+if __name__ == "__main__":
+    main()

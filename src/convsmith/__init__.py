@@ -1,0 +1,31 @@
+"""convsmith: from a folder of labelled images to a small, accurate, shipped ConvNet.
+
+>>> import convsmith as cs
+>>> cs.train("digits", out="runs/digits")  # doctest: +SKIP
+>>> cs.load("runs/digits").predict(["digit.png"])  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Imported on first use: `convsmith --help` must not wait for torch.
+_VERBS = {
+    "train": "convsmith.verbs",
+    "evaluate": "convsmith.verbs",
+    "predict": "convsmith.verbs",
+    "summary": "convsmith.verbs",
+    "techniques": "convsmith.verbs",
+    "load": "convsmith.run.predictor",
+    "UserError": "convsmith.errors",
+}
+__all__ = ["UserError", "evaluate", "load", "predict", "summary", "techniques", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _VERBS:
+        raise AttributeError(f"module 'convsmith' has no attribute {name!r}")
+    return getattr(importlib.import_module(_VERBS[name]), name)

@@ -1,0 +1,141 @@
+"""One split as normalized, augmented mini-batches on the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from convsmith.data.geometry import Geometry, compose, move
+from convsmith.data.pixels import Store
+from convsmith.data.shuffle import generator
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a store with their classes."""
+
+    store: Store
+    rows: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (n, C, H, W) and classes (n,) on the device.
+
+    ``share`` is n over the mean number of images a process has of this global batch: weighing each
+    process's mean loss by it makes the average over processes the mean over all images.
+    """
+
+    images: Tensor
+    targets: Tensor
+    share: float
+    count: int
+
+
+class Normalizer:
+    """(uint8 - mean) / std, from (N, H, W, C) to (N, C, H, W), in units of the pixel values 0..255.
+
+    Args:
+        mean: (C,) for the mean pixel or (H, W, C) for the mean image.
+        std: (C,).
+
+    >>> Normalizer(torch.tensor([100.0]), torch.tensor([50.0]))(torch.full((1, 2, 2, 1), 150)).unique()
+    tensor([1.])
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        self.mean = mean.float()
+        self.std = std.float()
+
+    def to(self, device: torch.device) -> Normalizer:
+        return Normalizer(self.mean.to(device), self.std.to(device))
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        return pixels.float().sub_(self.mean).div_(self.std).permute(0, 3, 1, 2)
+
+
+class Batches:
+    """Iterates one split; what it yields is a pure function of (seed, epoch, rank, world).
+
+    An epoch of N images is cut into ceil(N / batch_size) global batches as even as can be, so that no
+    image is dropped and no tiny batch upsets batch normalization; each process takes every
+    ``world``-th image of each global batch.
+
+    Args:
+        split: the images.
+        normalize: uint8 to float.
+        batch_size: images a global batch, over all processes.
+        device: where batches are made.
+        sampler: order of an epoch (with ``set_epoch``); None keeps the rows' own order.
+        augment: augmentations of place.
+        channels_last: memory format of the images.
+        seed: of the augmentation.
+        rank, world: this process and how many there are.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        normalize: Normalizer,
+        *,
+        batch_size: int,
+        device: torch.device,
+        sampler: Sampler[int] | None = None,
+        augment: Sequence[Geometry] = (),
+        channels_last: bool = True,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.split = split
+        self.normalize = normalize.to(device)
+        self.batch_size = batch_size
+        self.device = device
+        self.sampler = sampler
+        self.augment = list(augment)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.targets = split.targets.to(device)
+
+    def __len__(self) -> int:
+        count = len(self.sampler) if self.sampler is not None else len(self.split)  # type: ignore[arg-type]
+        return max(1, math.ceil(count / self.batch_size))
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Batches ``first``, ``first + 1``, ... of an epoch."""
+        whole = self._order(epoch).tensor_split(len(self))[first:]
+        mine = [batch[self.rank :: self.world] for batch in whole]
+        streams = self.split.store.stream([self.split.rows[batch] for batch in mine])
+        for number, (batch, pixels) in enumerate(zip(mine, streams), start=first):
+            everyone = len(whole[number - first])
+            yield Batch(
+                images=self._images(pixels, epoch, number, everyone),
+                targets=self.targets[batch.to(self.device)],
+                share=len(batch) * self.world / everyone,
+                count=len(batch),
+            )
+
+    def _order(self, epoch: int) -> Tensor:
+        if self.sampler is None:
+            return torch.arange(len(self.split))
+        self.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        return torch.tensor(list(self.sampler), dtype=torch.long)
+
+    def _images(self, pixels: Tensor, epoch: int, number: int, everyone: int) -> Tensor:
+        pixels = pixels.to(self.device, non_blocking=True)
+        if self.augment:
+            # Drawn for the global batch, so that any number of processes sees the same pictures.
+            draws = compose(self.augment, everyone, generator(self.seed, epoch, number))
+            pixels = move(pixels, draws[self.rank :: self.world])
+        return self.normalize(pixels).contiguous(memory_format=self.memory_format)

@@ -1,0 +1,126 @@
+"""Data sets by name, as image folders in a cache: scikit-learn's digits, and torchvision's downloads."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from filelock import FileLock
+
+from convsmith.errors import UserError, nearest
+
+# One picture of one class, and which split it belongs to.
+Labelled = tuple[str, str, Any]
+
+
+def cache_folder() -> Path:
+    """Where downloads and decoded pixels are kept: ``$CONVSMITH_CACHE``, else the user's cache folder."""
+    return Path(os.environ.get("CONVSMITH_CACHE") or platformdirs.user_cache_dir("convsmith"))
+
+
+def is_builtin(name: str) -> bool:
+    """Whether ``name`` is a data set that :func:`folder` can make.
+
+    >>> is_builtin("digits"), is_builtin("fashion-mnist"), is_builtin("photos")
+    (True, True, False)
+    """
+    return name == "digits" or _plain(name) in _torchvision_sets()
+
+
+def folder(name: str) -> Path:
+    """The image folder of a built-in data set, made on first use; safe against concurrent runs.
+
+    ``digits`` are the 1,797 real handwritten digits (8x8) that ship with scikit-learn, split 60/20/20
+    into train, val and test, stratified; they need no network. Other names are torchvision's
+    (``cifar10``, ``fashion-mnist``, ...), with torchvision's own splits.
+
+    Raises:
+        UserError: if the data set isn't there yet and cannot be downloaded.
+    """
+    target = cache_folder() / "datasets" / _plain(name)
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if target.is_dir():
+            return target
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            _write(_digits() if name == "digits" else _download(name, target.parent / "downloads"), partial)
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _write(pictures: Iterable[Labelled], root: Path) -> None:
+    counts: dict[tuple[str, str], int] = {}
+    for split, label, picture in pictures:
+        number = counts[split, label] = counts.get((split, label), -1) + 1
+        place = root / split / label.replace("/", "-")
+        place.mkdir(parents=True, exist_ok=True)
+        picture.save(place / f"{number:05d}.png")
+
+
+def _digits() -> Iterator[Labelled]:
+    from PIL import Image
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    train, rest = train_test_split(range(1797), test_size=0.4, stratify=digits.target, random_state=0)
+    val, test = train_test_split(rest, test_size=0.5, stratify=digits.target[rest], random_state=0)
+    for split, rows in (("train", train), ("val", val), ("test", test)):
+        for row in sorted(rows):
+            # Values run from 0 to 16.
+            pixels = (digits.images[row] * 255 / 16).round().astype("uint8")
+            yield split, str(digits.target[row]), Image.fromarray(pixels)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "").replace(" ", "")
+
+
+def _torchvision_sets() -> dict[str, Callable[..., Any]]:
+    """torchvision's downloadable classification sets by plain name."""
+    from torchvision import datasets
+
+    found = {}
+    for name in datasets.__all__:
+        arguments = inspect.signature(getattr(datasets, name).__init__).parameters
+        if "download" in arguments and ("train" in arguments or "split" in arguments):
+            found[_plain(name)] = getattr(datasets, name)
+    return found
+
+
+def _download(name: str, place: Path) -> Iterator[Labelled]:
+    sets = _torchvision_sets()
+    make = sets.get(_plain(name))
+    if make is None:
+        raise UserError(f"there is no built-in data set {name!r}{nearest(_plain(name), [*sets, 'digits'])}")
+    by_train = "train" in inspect.signature(make.__init__).parameters
+    options: list[tuple[str, dict[str, Any]]] = (
+        [("train", {"train": True}), ("test", {"train": False})]
+        if by_train
+        else [(split, {"split": split}) for split in ("train", "val", "test")]
+    )
+    for split, option in options:
+        try:
+            dataset = make(str(place), download=True, **option)
+        except ValueError:  # torchvision's answer to a split that this set doesn't have
+            continue
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"the data set {name!r} is not in the cache and cannot be downloaded "
+                f"({str(error).splitlines()[0][:80]}); connect to the network, or give a folder of images"
+            ) from None
+        classes = getattr(dataset, "classes", None)
+        for picture, target in dataset:
+            label = str(classes[target] if classes else target)
+            yield split, label, picture

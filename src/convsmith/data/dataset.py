@@ -1,0 +1,277 @@
+"""From DATA to splits ready for training: scanned, decoded, divided, and with its statistics."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+from torch import Tensor
+
+from convsmith import recipe as recipes
+from convsmith.data import builtin, layout
+from convsmith.data.batches import Normalizer, Split
+from convsmith.data.layout import Item, shown
+from convsmith.data.pixels import Decoded, Store, open_store
+from convsmith.data.scan import (
+    GREY_MODES,
+    Broken,
+    Header,
+    Track,
+    broken_findings,
+    duplicate_findings,
+    scan,
+    silent,
+)
+from convsmith.data.shuffle import generator
+from convsmith.errors import UserError, nearest
+from convsmith.findings import Finding
+
+STATISTICS_SAMPLE = 20_000
+
+
+@dataclass
+class Dataset:
+    """All that a run needs to know of its images.
+
+    ``items`` are the usable files in the store's order, each with its split; ``reasons`` explain the
+    choices that the recipe left open, by dotted key.
+    """
+
+    classes: list[str]
+    items: list[Item]
+    store: Store
+    size: int
+    channels: int
+    normalizer: Normalizer
+    fingerprint: str
+    findings: list[Finding] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def split(self, name: str) -> Split | None:
+        """The rows of ``"train"``, ``"val"`` or ``"test"``; None if the data set has none."""
+        rows = [row for row, item in enumerate(self.items) if item.split == name]
+        if not rows:
+            return None
+        index = {label: number for number, label in enumerate(self.classes)}
+        targets = torch.tensor([index[self.items[row].label] for row in rows])
+        return Split(self.store, torch.tensor(rows), targets)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images by split and class."""
+        found = Counter((str(item.split), item.label) for item in self.items)
+        splits = [name for name in ("train", "val", "test") if any(split == name for split, _ in found)]
+        return {split: {label: found[split, label] for label in self.classes} for split in splits}
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "classes": self.classes,
+            "counts": self.counts(),
+            "size": self.size,
+            "channels": self.channels,
+            "pixels": self.store.where,
+            "fingerprint": self.fingerprint,
+            "findings": [finding.as_dict() for finding in self.findings],
+        }
+
+
+def prepare(
+    section: recipes.Data, *, seed: int = 0, shared: bool = False, track: Track[list[Path]] = silent
+) -> Dataset:
+    """Scan, decode and split the images that ``section.path`` names; nothing of theirs is changed.
+
+    Args:
+        section: the recipe's ``data``.
+        seed: of the split into train and val, where the layout gives none.
+        shared: several processes will read the pixels.
+        track: shows progress.
+
+    Raises:
+        UserError: if there are no images, only one class, a class without images in train or val, or
+            a class too small to split.
+    """
+    root = locate(section.path)
+    items = _without(layout.find(root), section.exclude)
+    rows, broken = scan(items, track)
+    _refuse_empty(rows, broken, root)
+    reasons: dict[str, str] = {}
+    size = section.size or _common_size([header for _, header in rows], reasons)
+    channels = 1 if all(header.mode in GREY_MODES for _, header in rows) else 3
+    store, damaged = open_store(
+        [(item.path, header) for item, header in rows],
+        size=size,
+        channels=channels,
+        memory=section.memory,
+        disk=section.disk,
+        workers=section.workers,
+        shared=shared,
+        track=track,
+    )
+    bad = {file.path for file in damaged}
+    good = [number for number, (item, _) in enumerate(rows) if item.path not in bad]
+    split = _divided([rows[number] for number in good], section.val, seed)
+    _refuse(split, root)
+    # Broken rows stay in the store, without a split, so that rows and items keep their numbers.
+    kept = [replace(item, split=None) for item, _ in rows]
+    for number, (item, _) in zip(good, split):
+        kept[number] = item
+    dataset = Dataset(
+        classes=sorted({item.label for item, _ in split}),
+        items=kept,
+        store=store,
+        size=size,
+        channels=channels,
+        normalizer=Normalizer(torch.zeros(channels), torch.ones(channels)),
+        fingerprint=_fingerprint(rows, root),
+        findings=[*broken_findings([*broken, *damaged]), *duplicate_findings(split), *_tiny_findings(split)],
+        reasons=reasons,
+    )
+    train = dataset.split("train")
+    assert train is not None
+    dataset.normalizer = measure(train, section.normalize)
+    return dataset
+
+
+def locate(path: str | None) -> Path:
+    """The folder or CSV of DATA; a built-in name gives its cached folder."""
+    if path is None:
+        raise UserError("no DATA: give a folder of images, a CSV, or a built-in name such as digits")
+    place = Path(path).expanduser()
+    if not place.exists() and builtin.is_builtin(path):
+        return builtin.folder(path)
+    return place
+
+
+def _without(items: list[Item], exclude: Sequence[str]) -> list[Item]:
+    labels = {item.label for item in items}
+    for name in exclude:
+        if name not in labels:
+            raise UserError(f"data.exclude: there is no class {name!r}{nearest(name, labels)}")
+    return [item for item in items if item.label not in exclude]
+
+
+def _tiny_findings(rows: Sequence[tuple[Item, Header]]) -> list[Finding]:
+    counts = Counter(item.label for item, _ in rows if item.split == "train")
+    tiny = [label for label, count in sorted(counts.items()) if count < 2]
+    if not tiny:
+        return []
+    return [
+        Finding(
+            seen=f"{len(tiny)} of {len(counts)} classes have fewer than 2 training images: "
+            f"{', '.join(tiny[:3])}",
+            means="the net can only memorize them",
+            change=f"add images, or --set 'data.exclude=[{', '.join(tiny[:3])}]'",
+            why="what varies within a class can't be learned from one example",
+            source="scan",
+        )
+    ]
+
+
+def _refuse_empty(rows: Sequence[tuple[Item, Header]], broken: Sequence[Broken], root: Path) -> None:
+    if rows:
+        return
+    first = f", e.g. {shown(broken[0].path)}: {broken[0].reason}" if broken else ""
+    raise UserError(f"no usable images under {shown(root)}: {len(broken)} files were left out{first}")
+
+
+def _refuse(rows: Sequence[tuple[Item, Header]], root: Path) -> None:
+    """Refuse what can't be trained on, in one sentence."""
+    labels = {
+        split: {item.label for item, _ in rows if item.split == split} for split in ("train", "val", "test")
+    }
+    classes = labels["train"] | labels["val"] | labels["test"]
+    if len(classes) < 2:
+        raise UserError(
+            f"{shown(root)} has one class, {', '.join(map(repr, classes))}; a classifier needs at least two. "
+            f"Put each class into a folder of its own, CLASS/*.jpg"
+        )
+    for split in ("train", "val"):
+        missing = sorted(classes - labels[split])
+        if missing:
+            raise UserError(
+                f"class {missing[0]!r} has no usable image in {split}; add some, or drop it with "
+                f"--set 'data.exclude=[{missing[0]}]'"
+            )
+
+
+def _common_size(headers: Sequence[Header], reasons: dict[str, str]) -> int:
+    sides = [min(header.width, header.height) for header in headers]
+    if max(sides) <= 64 and len(set(sides)) == 1:
+        reasons["data.size"] = f"all images have {sides[0]} pixels on the short side"
+        return max(4, sides[0])
+    middle = statistics.median(sides)
+    size = min(224, max(32, int(middle // 32) * 32))
+    reasons["data.size"] = f"the median short side is {middle:g} pixels: the next multiple of 32, at most 224"
+    return size
+
+
+def _divided(rows: Sequence[tuple[Item, Header]], val: float, seed: int) -> list[tuple[Item, Header]]:
+    """Give every item a split; those without one are divided, stratified by class."""
+    known = {item.split for item, _ in rows}
+    if None in known:
+        fresh = [number for number, (item, _) in enumerate(rows) if item.split is None]
+    elif "val" not in known:
+        fresh = [number for number, (item, _) in enumerate(rows) if item.split == "train"]
+    else:
+        return list(rows)
+    chosen = _stratified([rows[number][0].label for number in fresh], val, seed)
+    split = {number: "val" if is_val else "train" for number, is_val in zip(fresh, chosen)}
+    return [(replace(item, split=split.get(n, item.split)), header) for n, (item, header) in enumerate(rows)]
+
+
+def _stratified(labels: Sequence[str], val: float, seed: int) -> list[bool]:
+    """Which of the rows go to val: of each class its share, and at least one on each side."""
+    counts = Counter(labels)
+    draws = generator(seed)
+    for label, count in sorted(counts.items()):
+        if count < 2 and len(counts) > 1:
+            raise UserError(
+                f"class {label!r} has {count} image; a split needs at least 2. Add images or drop it with "
+                f"--set 'data.exclude=[{label}]'"
+            )
+    chosen = [False] * len(labels)
+    for label in sorted(counts):
+        rows = [row for row, own in enumerate(labels) if own == label]
+        if len(rows) < 2:
+            continue
+        share = min(len(rows) - 1, max(1, round(val * len(rows))))
+        for place in torch.randperm(len(rows), generator=draws)[:share].tolist():
+            chosen[rows[place]] = True
+    return chosen
+
+
+def _fingerprint(rows: Sequence[tuple[Item, Header]], root: Path) -> str:
+    digest = xxhash.xxh3_128()
+    for item, header in rows:
+        # Names relative to DATA, so that a moved folder is still the same data.
+        name = item.path.relative_to(root) if item.path.is_relative_to(root) else item.path
+        digest.update(
+            f"{name}\0{item.label}\0{item.split}\0{header.digest}\n".encode("utf-8", "surrogateescape")
+        )
+    return str(digest.hexdigest())
+
+
+def measure(train: Split, options: recipes.Normalize) -> Normalizer:
+    """Mean and standard deviation of the training images; of 20,000 random ones if there are more on disk."""
+    rows = train.rows
+    if not isinstance(train.store, Decoded) and len(rows) > STATISTICS_SAMPLE:
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+        rows = rows[order[:STATISTICS_SAMPLE]]
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for pixels in train.store.stream(torch.split(rows, 512)):
+        values = pixels.double()
+        count += len(values)
+        total = total + values.sum(0)
+        squares = squares + values.square().sum((0, 1, 2))
+    mean_image: Tensor = total / count
+    mean = mean_image.mean((0, 1))
+    places = mean_image.shape[0] * mean_image.shape[1]
+    std = (squares / (count * places) - mean.square()).clamp_min(0).sqrt().clamp_min(1.0)
+    return Normalizer(
+        mean_image if options.mean == "image" else mean, std if options.std else torch.full_like(std, 255.0)
+    )

@@ -1,0 +1,125 @@
+"""Which image files DATA holds, with the label and the split that its layout gives each."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from convsmith.errors import UserError
+
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image file; ``split`` is None where the layout doesn't say."""
+
+    path: Path
+    label: str
+    split: str | None = None
+
+
+def shown(path: str | Path) -> str:
+    """A file name fit for one line of any terminal: control characters and broken bytes escaped.
+
+    >>> shown("a\\nb.png")
+    'a\\\\nb.png'
+    """
+    text = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def find(data: Path) -> list[Item]:
+    """List the images of a folder or CSV, sorted by path; nothing is opened but the CSV.
+
+    Layouts: ``CLASS/*.jpg``; ``train/CLASS/*.jpg`` with ``val/`` (or ``valid/``) and/or ``test/``; a CSV
+    with the columns ``path`` (relative to the CSV) and ``label``, and optionally ``split``.
+
+    Raises:
+        UserError: if there is nothing of the kind, with what was found.
+    """
+    if not data.exists():
+        raise UserError(
+            f"there is no {shown(data)}; DATA is a folder CLASS/*.jpg, a folder with train/ and val/, "
+            f"a CSV with path and label, or a built-in name such as digits"
+        )
+    items = _from_csv(data) if data.is_file() else _from_folder(data)
+    if not items:
+        raise UserError(
+            f"no images under {shown(data)}; put them into one folder for each class, CLASS/*.jpg"
+        )
+    return sorted(items, key=lambda item: str(item.path))
+
+
+def _from_folder(root: Path) -> list[Item]:
+    folders = _subfolders(root)
+    splits = {folder: SPLITS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLITS}
+    # A class may be called "train" too (vehicles): its folder holds images, not folders.
+    if any(split == "train" and _subfolders(folder) for folder, split in splits.items()):
+        return [item for folder, split in splits.items() for item in _classes(folder, split)]
+    if splits and len(splits) == len(folders) and all(_subfolders(folder) for folder in splits):
+        raise UserError(f"{shown(root)} has {', '.join(f.name for f in splits)} but no train/ folder; add it")
+    return list(_classes(root, None))
+
+
+def _classes(root: Path, split: str | None) -> Iterator[Item]:
+    for folder in _subfolders(root):
+        for path in _files(folder):
+            yield Item(path, folder.name, split)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"cannot read {shown(folder)}: {error.strerror}") from None
+    return [Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    seen: set[tuple[int, int]] = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        status = Path(here).stat()
+        if (status.st_dev, status.st_ino) in seen:  # a link back up the tree
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(here, name) for name in names if not name.startswith(".") and name != "Thumbs.db")
+
+
+def _from_csv(file: Path) -> list[Item]:
+    if file.suffix.lower() != ".csv":
+        raise UserError(f"{shown(file)} is a file but not a .csv; DATA is a folder, a CSV or a built-in name")
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns = [name.strip() for name in reader.fieldnames or []]
+            rows = [[(value or "").strip() for value in list(row.values())[: len(columns)]] for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read {shown(file)} as a UTF-8 CSV: {error}") from None
+    if "path" not in columns or "label" not in columns:
+        raise UserError(
+            f"{shown(file)} needs the columns path and label (and optionally split); "
+            f"it has {', '.join(columns)}"
+        )
+    items = []
+    for number, row in enumerate(rows, start=2):
+        cells = dict(zip(columns, row))
+        if not cells.get("path") or not cells.get("label"):
+            raise UserError(f"{shown(file)}:{number}: a row needs a path and a label")
+        items.append(
+            Item(file.parent / cells["path"], cells["label"], _split_of(cells.get("split"), file, number))
+        )
+    return items
+
+
+def _split_of(word: str | None, file: Path, number: int) -> str | None:
+    if not word:
+        return None
+    if word.lower() not in SPLITS:
+        raise UserError(f"{shown(file)}:{number}: split {word!r} is none of train, val, test")
+    return SPLITS[word.lower()]

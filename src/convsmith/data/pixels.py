@@ -1,0 +1,226 @@
+"""Decode every image once into uint8: in memory, in a memory-mapped cache file, or on the fly by workers."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import torch
+from filelock import FileLock
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from convsmith.data.builtin import cache_folder
+from convsmith.data.scan import Broken, Header, Track, parallel, silent
+
+Bytes = npt.NDArray[np.uint8]
+# Part of each cache file's key: raise it when `decode` gives other pixels.
+DECODE_VERSION = 1
+
+
+def decode(source: Path | bytes, size: int, channels: int) -> Bytes:
+    """One image as (size, size, channels) uint8, the same way in training, evaluation and prediction.
+
+    EXIF orientation is applied, transparency laid over white, 16-bit values scaled to 8, the first frame
+    taken; then the shorter side is resized to ``size`` (bilinear, antialiased) and the center cut out.
+
+    Raises:
+        OSError: if the image is truncated or damaged.
+
+    >>> import io; file = io.BytesIO(); Image.new("L", (9, 5), 7).save(file, "png")
+    >>> decode(file.getvalue(), size=4, channels=3).shape
+    (4, 4, 3)
+    """
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        opened = Image.open(io.BytesIO(content))
+        opened.load()
+        image = _eight_bit(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image).reshape(size, size, channels)
+
+
+def _eight_bit(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64)
+        image = Image.fromarray(np.clip(wide // 257, 0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+class Store(Protocol):
+    """Pixels by row, wherever they are."""
+
+    where: str
+
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """For each int64 row tensor (n,) its images (n, H, W, C) uint8."""
+
+
+class Decoded:
+    """All images as one uint8 tensor (N, H, W, C): in memory, in a mapped file, or on the GPU."""
+
+    def __init__(self, pixels: Tensor, where: str) -> None:
+        self.pixels = pixels
+        self.where = where
+
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        for rows in batches:
+            yield self.pixels[rows.to(self.pixels.device)]
+
+
+class OnTheFly:
+    """Images decoded when they are asked for, by worker processes that run ahead."""
+
+    def __init__(self, paths: Sequence[Path], size: int, channels: int, workers: int) -> None:
+        self.paths = list(paths)
+        self.size = size
+        self.channels = channels
+        self.workers = workers
+        self.where = f"files, decoded on the fly by {workers} workers"
+
+    def __getitem__(self, row: int) -> Tensor:
+        try:
+            return torch.from_numpy(decode(self.paths[row], self.size, self.channels).copy())
+        except OSError as error:
+            raise RuntimeError(f"{self.paths[row]} could be decoded when it was scanned: {error}") from error
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        rows = [batch.tolist() for batch in batches]
+        # mypy: a DataLoader takes anything with __getitem__ and __len__.
+        loader: DataLoader[Tensor] = DataLoader(
+            self,  # type: ignore[arg-type]
+            batch_sampler=rows,
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+        yield from loader
+
+
+def free_memory() -> int:
+    """Bytes of memory that this process can still take, its container's limit included."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+    except OSError:
+        return free
+    return free if limit == "max" else max(0, min(free, int(limit) - used))
+
+
+def open_store(
+    rows: Sequence[tuple[Path, Header]],
+    *,
+    size: int,
+    channels: int,
+    memory: float = 0.5,
+    disk: float = 0.5,
+    workers: int | None = None,
+    shared: bool = False,
+    track: Track[list[Path]] = silent,
+) -> tuple[Store, list[Broken]]:
+    """Decode ``rows`` once, wherever they fit, and find the ones that are truncated or damaged.
+
+    Args:
+        rows: files with their headers.
+        size: side of the decoded images in pixels.
+        channels: 1 or 3.
+        memory: share of the free memory that the pixels may take.
+        disk: share of the cache folder's free disk that they may take if memory doesn't suffice.
+        workers: processes that decode on the fly if neither suffices; default: one a core.
+        shared: prefer the mapped file, which several processes hold only once.
+        track: shows progress.
+
+    Returns:
+        the store, in which broken files are rows of zeros, and the broken files.
+    """
+    paths = [path for path, _ in rows]
+    shape = (len(rows), size, size, channels)
+    total = int(np.prod(shape, dtype=np.int64))
+    if not shared and total <= memory * free_memory():
+        pixels = np.empty(shape, np.uint8)
+        broken = _fill(pixels, paths, track)
+        return Decoded(torch.from_numpy(pixels), "memory"), broken
+    folder = cache_folder() / "pixels"
+    folder.mkdir(parents=True, exist_ok=True)
+    key = _key([header.digest for _, header in rows], size, channels)
+    if (folder / f"{key}.u8").exists() or total <= disk * shutil.disk_usage(folder).free:
+        mapped, broken = _mapped(folder / f"{key}.u8", shape, paths, track)
+        return Decoded(mapped, f"cache file {key}.u8"), broken
+    workers = workers if workers is not None else os.cpu_count() or 1
+    return OnTheFly(paths, size, channels, workers), _verified(paths, size, channels, track)
+
+
+def _key(digests: Sequence[str], size: int, channels: int) -> str:
+    text = "\n".join([f"{DECODE_VERSION} {size} {channels}", *digests])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _fill(pixels: Bytes, paths: Sequence[Path], track: Track[list[Path]]) -> list[Broken]:
+    _, size, _, channels = pixels.shape
+    broken = []
+    work = functools.partial(_attempt, size=size, channels=channels)
+    for row, answer in enumerate(parallel(work, paths, track, "Decoding")):
+        if isinstance(answer, Broken):
+            broken.append(answer)
+            pixels[row] = 0
+        else:
+            pixels[row] = answer
+    return broken
+
+
+def _verified(paths: Sequence[Path], size: int, channels: int, track: Track[list[Path]]) -> list[Broken]:
+    answers = parallel(functools.partial(_attempt, size=size, channels=channels), paths, track, "Checking")
+    return [answer for answer in answers if isinstance(answer, Broken)]
+
+
+def _attempt(path: Path, size: int, channels: int) -> Bytes | Broken:
+    try:
+        return decode(path, size, channels)
+    except Exception as error:  # Pillow's plugins raise anything on damaged data
+        reason = "truncated image" if "truncated" in str(error) else f"damaged image ({type(error).__name__})"
+        return Broken(path, reason)
+
+
+def _mapped(
+    file: Path, shape: tuple[int, ...], paths: Sequence[Path], track: Track[list[Path]]
+) -> tuple[Tensor, list[Broken]]:
+    """The cache file, made first if need be: complete under its own name or not there at all."""
+    notes = file.with_suffix(".json")
+    with FileLock(f"{file}.lock"):
+        if not (file.exists() and notes.exists() and file.stat().st_size == int(np.prod(shape))):
+            for stale in file.parent.glob(f"{file.stem}.*.partial"):  # left by a killed process
+                stale.unlink()
+            partial = file.with_suffix(f".{os.getpid()}.partial")
+            try:
+                pixels = np.memmap(partial, np.uint8, "w+", shape=shape)
+                broken = _fill(pixels, paths, track)
+                pixels.flush()
+                # By row, since the same content may lie under another path next time.
+                at = {path: row for row, path in enumerate(paths)}
+                notes.write_text(json.dumps([[at[b.path], b.reason] for b in broken]))
+                partial.replace(file)
+            finally:
+                partial.unlink(missing_ok=True)
+        broken = [Broken(paths[row], reason) for row, reason in json.loads(notes.read_text())]
+    # Mapped copy-on-write, since torch has no read-only tensors; nothing writes to it.
+    return torch.from_numpy(np.memmap(file, np.uint8, "c", shape=shape)), broken

@@ -1,0 +1,165 @@
+"""Open every file of a data set, and sort out what no net should see, by name and reason."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import xxhash
+from PIL import Image, UnidentifiedImageError
+
+from convsmith.data.layout import Item, shown
+from convsmith.findings import Finding
+
+A = TypeVar("A")
+B = TypeVar("B")
+# Shows how far a long loop over so many things is: (things, how many, what is being done) -> things.
+Track = Callable[[Iterable[A], int, str], Iterable[A]]
+
+# Pillow's own line between large and suspicious: a quarter of a gigabyte of RGB, twice.
+MAX_PIXELS = 178_956_970
+GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N", "I"})
+
+
+def silent(things: Iterable[A], total: int, doing: str) -> Iterable[A]:
+    """The track that shows nothing."""
+    return things
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself; ``digest`` is the XXH3-128 of its bytes."""
+
+    width: int
+    height: int
+    mode: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A file left out of the data set, and why."""
+
+    path: Path
+    reason: str
+
+
+def parallel(work: Callable[[A], B], things: Sequence[A], track: Track[list[A]], doing: str) -> Iterator[B]:
+    """``map(work, things)`` in order, on all cores; Pillow and file reads release the GIL."""
+    # In chunks, since handing over one small image costs as much as decoding it.
+    chunks = [list(things[i : i + 64]) for i in range(0, len(things), 64)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = pool.map(lambda chunk: [work(thing) for thing in chunk], chunks)
+        for results in track(done, len(chunks), doing):  # type: ignore[arg-type]
+            yield from results  # type: ignore[misc]
+
+
+def read(path: Path) -> Header | Broken:
+    """One file's header and digest, or the reason that it can't be used.
+
+    The picture itself is decoded later, once (:mod:`convsmith.data.pixels`); truncation shows there.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return Broken(path, f"cannot be read ({error.strerror})")
+    if not content:
+        return Broken(path, "empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                width, height, mode = *image.size, image.mode
+    except Image.DecompressionBombError:
+        return Broken(path, f"decompression bomb (over {MAX_PIXELS:,} pixels)")
+    except UnidentifiedImageError:
+        return Broken(path, "not an image")
+    except Exception as error:  # Pillow's plugins raise anything on a damaged header
+        return Broken(path, f"damaged image ({type(error).__name__}: {shown(str(error))[:80]})")
+    if width * height > MAX_PIXELS:
+        return Broken(path, f"decompression bomb ({width}x{height} pixels)")
+    if min(width, height) < 2:
+        return Broken(path, f"a side of {min(width, height)} pixel ({width}x{height})")
+    if mode == "F":
+        return Broken(path, "floating-point pixels of unknown range; save it with 8 or 16 bits")
+    return Header(width, height, mode, xxhash.xxh3_128_hexdigest(content))
+
+
+def scan(
+    items: Sequence[Item], track: Track[list[Path]] = silent
+) -> tuple[list[tuple[Item, Header]], list[Broken]]:
+    """Read all headers: the usable items with theirs, and the broken files."""
+    paths = [item.path for item in items]
+    answers = list(parallel(read, paths, track, "Scanning"))
+    good = [(item, answer) for item, answer in zip(items, answers) if isinstance(answer, Header)]
+    return good, [answer for answer in answers if isinstance(answer, Broken)]
+
+
+def broken_findings(broken: Sequence[Broken]) -> list[Finding]:
+    """One finding for each reason, naming the first files."""
+    by_reason: dict[str, list[Path]] = defaultdict(list)
+    for file in broken:
+        by_reason[file.reason].append(file.path)
+    return [
+        Finding(
+            seen=f"{_count(len(paths), 'file')} left out: {reason}: {_some([shown(p) for p in paths])}",
+            means="the net is trained without them",
+            change="replace or delete them",
+            why="a broken file teaches nothing, or stops the training half-way",
+            source="scan",
+        )
+        for reason, paths in by_reason.items()
+    ]
+
+
+def duplicate_findings(rows: Sequence[tuple[Item, Header]]) -> list[Finding]:
+    """Exact copies (same bytes) across splits, and copies under two labels."""
+    same: dict[str, list[Item]] = defaultdict(list)
+    for item, header in rows:
+        same[header.digest].append(item)
+    copies = [group for group in same.values() if len(group) > 1]
+    findings = []
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        leaks = [group for group in copies if {one, other} <= {item.split for item in group}]
+        if leaks:
+            findings.append(
+                Finding(
+                    seen=f"{_count(len(leaks), 'image')} in {one} and in {other} alike: {_examples(leaks)}",
+                    means=f"the accuracy on {other} is too good to be true",
+                    change=f"delete the copies from {one}, or put them on one side",
+                    why="an image that was trained on measures memory, not generalization",
+                    source="exact content hash",
+                )
+            )
+    torn = [group for group in copies if len({item.label for item in group}) > 1]
+    if torn:
+        findings.append(
+            Finding(
+                seen=f"{_count(len(torn), 'image')} under two labels: {_examples(torn)}",
+                means="at least one label of each is wrong",
+                change="keep each under one label",
+                why="contradicting labels set a floor under the error",
+                source="exact content hash",
+            )
+        )
+    return findings
+
+
+def _examples(groups: Sequence[Sequence[Item]]) -> str:
+    return _some([" = ".join(shown(item.path) for item in group[:2]) for group in groups])
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,30 @@
+"""What a user did wrong, in one sentence that names the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend; the command line prints it and exits with code 2.
+
+    The message says what was asked, what was found, and what to do about it.
+    """
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """End of a sentence that offers the most similar of ``choices``, or lists them all.
+
+    >>> nearest("lenet", ["lenet5", "resnet20"])
+    "; did you mean 'lenet5'?"
+    >>> nearest("x", ["a", "b"])
+    '; choose from a, b.'
+    """
+    known = sorted(set(choices))
+    if not known:
+        return "; there is nothing to choose from."
+    close = difflib.get_close_matches(str(word).lower(), known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; choose from {', '.join(known)}."

@@ -1,0 +1,64 @@
+"""Any net of timm, by name, with or without its pretrained weights."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import timm
+from annotated_types import Ge
+from torch import nn
+
+from convsmith.catalog import technique
+from convsmith.errors import UserError, nearest
+
+Size = Annotated[int, Ge(1)]
+
+
+@technique(
+    "model",
+    "timm",
+    source="Wightman 2019, PyTorch Image Models",
+    chapter="3 经典网络",
+    use="larger images, and pretrained weights: timm:NAME",
+)
+def backbone(
+    architecture: str,
+    num_classes: Size = 1000,
+    in_channels: Size = 3,
+    pretrained: bool = False,
+    drop_rate: Annotated[float, Ge(0)] = 0.0,
+) -> nn.Module:
+    """The net that timm calls ``architecture``: input (N, in_channels, H, W), output logits (N, num_classes).
+
+    Raises:
+        UserError: if timm has no such net, or its weights can't be fetched.
+
+    >>> backbone("resnet18", num_classes=3).num_features
+    512
+    """
+    known = timm.list_models()
+    plain = architecture.partition(".")[0]
+    if plain not in known:
+        close = nearest(plain, known)
+        hint = close if "did you mean" in close else "; see timm.list_models()"
+        raise UserError(f"timm has no net {architecture!r}{hint}")
+    try:
+        model: nn.Module = timm.create_model(
+            architecture,
+            pretrained=pretrained,
+            num_classes=num_classes,
+            in_chans=in_channels,
+            drop_rate=drop_rate,
+        )
+    except Exception as error:  # the hub's client raises a dozen kinds
+        if not pretrained:
+            raise UserError(f"timm cannot build {architecture!r}: {_line(error)}") from None
+        raise UserError(
+            f"the pretrained weights of timm:{architecture} cannot be fetched ({_line(error)}); connect to "
+            f"the hub, name a weight file with --from FILE, or train from scratch with --model timm:{plain}"
+        ) from None
+    return model
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]

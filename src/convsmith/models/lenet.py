@@ -1,0 +1,106 @@
+"""LeNet-5 and LeNet-300-100 as Caffe defines them: the nets of the compression literature."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch.nn.functional as F
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from convsmith import catalog
+from convsmith.catalog import Spec, technique
+from convsmith.errors import UserError
+from convsmith.nn.classifier import Classifier
+
+Size = Annotated[int, Ge(1)]
+
+
+class LeNet5(Classifier):
+    """Two 5x5 convolutions with max pooling, one hidden layer of 500 units."""
+
+    def __init__(self, num_classes: int, in_channels: int, size: int, activation: Spec) -> None:
+        super().__init__(num_features=500)
+        if size < 16:
+            raise UserError(f"lenet5 needs images of at least 16 pixels, got {size}; set data.size")
+        self.conv1 = nn.Conv2d(in_channels, 20, 5)
+        self.conv2 = nn.Conv2d(20, 50, 5)
+        side = ((size - 4) // 2 - 4) // 2
+        self.fc1 = nn.Linear(50 * side * side, 500)
+        self.act = catalog.build("activation", activation)
+        self.reset_classifier(num_classes)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.conv1(x), 2)
+        return F.max_pool2d(self.conv2(x), 2)
+
+    def pool(self, x: Tensor) -> Tensor:
+        # contiguous: a flattened channels_last map would hand the units another order
+        hidden: Tensor = self.act(self.fc1(x.contiguous().flatten(1)))
+        return hidden
+
+
+class LeNet300(Classifier):
+    """A perceptron with 300 and 100 hidden units."""
+
+    def __init__(self, num_classes: int, in_channels: int, size: int, activation: Spec) -> None:
+        super().__init__(num_features=100)
+        self.fc1 = nn.Linear(in_channels * size * size, 300)
+        self.fc2 = nn.Linear(300, 100)
+        self.act1 = catalog.build("activation", activation)
+        self.act2 = catalog.build("activation", activation)
+        self.reset_classifier(num_classes)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.act2(self.fc2(self.act1(self.fc1(x.contiguous().flatten(1)))))
+        return hidden
+
+
+@technique(
+    "model",
+    "lenet5",
+    source="LeCun et al. 1998, in Caffe's version (431,080 parameters at 1x28x28)",
+    chapter="3 经典网络",
+    use="small grey images such as digits",
+)
+def lenet5(
+    num_classes: Size = 10,
+    in_channels: Size = 1,
+    size: Size = 28,
+    activation: Spec = "relu",
+    init: Spec = "xavier",
+) -> LeNet5:
+    """LeNet-5: input (N, in_channels, size, size), size >= 16, output logits (N, num_classes).
+
+    As in Caffe, no activation follows the convolutions but their pooling.
+
+    >>> sum(p.numel() for p in lenet5().parameters())
+    431080
+    """
+    model = LeNet5(num_classes, in_channels, size, activation)
+    catalog.build("init", init)(model)
+    return model
+
+
+@technique(
+    "model",
+    "lenet300_100",
+    source="LeCun et al. 1998 (266,610 parameters at 1x28x28)",
+    chapter="3 经典网络",
+    use="a fully connected net to compare with, and to compress",
+)
+def lenet300_100(
+    num_classes: Size = 10,
+    in_channels: Size = 1,
+    size: Size = 28,
+    activation: Spec = "relu",
+    init: Spec = "xavier",
+) -> LeNet300:
+    """LeNet-300-100: input (N, in_channels, size, size), output logits (N, num_classes).
+
+    >>> sum(p.numel() for p in lenet300_100().parameters())
+    266610
+    """
+    model = LeNet300(num_classes, in_channels, size, activation)
+    catalog.build("init", init)(model)
+    return model

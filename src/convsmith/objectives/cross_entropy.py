@@ -1,0 +1,30 @@
+"""Cross-entropy, with label smoothing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from annotated_types import Ge, Lt
+from torch import nn
+
+from convsmith.catalog import technique
+
+
+@technique(
+    "term",
+    "cross_entropy",
+    source="Bishop 1995; smoothing: Szegedy et al. 2016, section 7",
+    chapter="8 目标函数",
+    use="the default for classification",
+)
+def cross_entropy(smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0) -> nn.Module:
+    """-sum_k q_k log softmax(input)_k, with q = (1 - smoothing) onehot(target) + smoothing / K.
+
+    Args:
+        smoothing: share of the target spread evenly over all K classes, in [0, 1).
+
+    >>> import torch
+    >>> round(cross_entropy()(torch.zeros(1, 4), torch.tensor([2])).item(), 4)
+    1.3863
+    """
+    return nn.CrossEntropyLoss(label_smoothing=smoothing)

@@ -1,0 +1,98 @@
+"""The report's pictures, each as inline SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from convsmith.run.evaluation import Evaluation
+
+BLUE, ORANGE, GREY = "#1f6feb", "#d9480f", "#6b7280"
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "convsmith",  # the same run gives the same bytes
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "grid.color": "#e5e7eb",
+    "axes.axisbelow": True,
+}
+Row = Mapping[str, float]
+
+
+def _svg(figure: Figure, label: str) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+def _axes(width: float = 5.2, height: float = 3.2) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots()
+
+
+def curve(
+    rows: Sequence[Row], columns: Mapping[str, str], title: str, *, best: int, log: bool = False
+) -> str:
+    """Columns of metrics.csv by epoch; a thin line marks the best epoch."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes()
+        epochs = [row["epoch"] for row in rows]
+        for (column, label), color in zip(columns.items(), (BLUE, ORANGE)):
+            values = [row[column] for row in rows]
+            marker = "o" if len(rows) < 15 else None
+            axes.plot(epochs, values, color=color, label=label, marker=marker, markersize=3.5, linewidth=1.8)
+        axes.axvline(best, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if log and min(row[column] for row in rows for column in columns) > 0:
+            axes.set_yscale("log")
+        if len(columns) > 1:
+            axes.legend(frameon=False)
+        return _svg(figure, title)
+
+
+def confusion(evaluation: Evaluation) -> str:
+    """Shares of each true class's images, with the counts in the cells where they fit."""
+    counts = evaluation.confusion
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    classes = len(counts)
+    side = min(9.0, max(3.6, 0.52 * classes + 1.4))
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes(side, side)
+        axes.grid(visible=False)
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        if classes <= 20:
+            for row, column in zip(*np.nonzero(counts)):
+                color = "white" if share[row, column] > 0.5 else "black"
+                text = str(counts[row, column])
+                axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
+        axes.set_xticks(range(classes), evaluation.classes, rotation=45, ha="right", fontsize=8)
+        axes.set_yticks(range(classes), evaluation.classes, fontsize=8)
+        axes.set(xlabel="predicted", ylabel="true")
+        return _svg(figure, "confusion matrix")
+
+
+def calibration(evaluation: Evaluation) -> str:
+    """Accuracy against confidence; the diagonal is a net that knows what it knows."""
+    rows, _ = evaluation.calibration()
+    confidence, accuracy, count = zip(*rows)
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes(3.8, 3.6)
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
+        axes.scatter(
+            confidence, accuracy, s=[12 + 150 * n / sum(count) for n in count], color=BLUE, alpha=0.8
+        )
+        axes.plot(confidence, accuracy, color=BLUE, linewidth=1)
+        axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.04), ylim=(0, 1.04))
+        return _svg(figure, "calibration")

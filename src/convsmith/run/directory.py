@@ -1,0 +1,170 @@
+"""A run's directory: its files, its lock, and writes that are whole or not there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from convsmith.data.layout import Item, shown
+from convsmith.errors import UserError
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Replace a file at once: whoever reads or crashes meanwhile finds the old one or the new one, whole."""
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class RunDirectory:
+    """Paths of a run and how they are written; see the README for what each file holds."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
+        self._lock: FileLock | None = None
+
+    recipe = property(lambda self: self.path / "recipe.yaml")
+    data = property(lambda self: self.path / "data.json")
+    files = property(lambda self: self.path / "files.csv")
+    metrics = property(lambda self: self.path / "metrics.csv")
+    weights = property(lambda self: self.path / "model.safetensors")
+    model = property(lambda self: self.path / "model.json")
+    checkpoint = property(lambda self: self.path / "last.ckpt")
+    report = property(lambda self: self.path / "report.html")
+    environment = property(lambda self: self.path / "environment.json")
+
+    def open_new(self) -> None:
+        """Create the directory and lock it.
+
+        Raises:
+            UserError: if it can't be written, holds a run already, or is in use.
+        """
+        self._make()
+        self.lock()
+        if self.recipe.exists():
+            raise UserError(
+                f"{shown(self.path)} already holds a run; go on with --resume, or choose another --out"
+            )
+        if any(not child.name.startswith(".") for child in self.path.iterdir()):
+            raise UserError(
+                f"{shown(self.path)} holds other files; choose a new or an empty folder for --out"
+            )
+
+    def open_existing(self) -> None:
+        """Lock a directory that holds a run.
+
+        Raises:
+            UserError: if there is none, or it is in use.
+        """
+        if not self.recipe.exists():
+            raise UserError(f"{shown(self.path)} holds no run to resume; start one without --resume")
+        self._make()
+        self.lock()
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write(self.path / ".writable", b"")
+            (self.path / ".writable").unlink()
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {shown(self.path)} ({error.strerror}); choose another folder for --out"
+            ) from None
+
+    def lock(self) -> None:
+        """Hold the directory until this process ends; the system lets go when it dies."""
+        self._lock = FileLock(self.path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"{shown(self.path)} is in use by another process; wait for it, or choose another --out"
+            ) from None
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def write_json(self, path: Path, content: Any) -> None:
+        write(path, json.dumps(content, indent=1) + "\n")
+
+    def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """All epochs so far, one a row; the whole file each time, so that a resumed run has no row twice."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]) if rows else ["epoch"])
+        writer.writeheader()
+        writer.writerows(rows)
+        write(self.metrics, text.getvalue())
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        if not self.metrics.exists():
+            return []
+        with open(self.metrics, newline="", encoding="utf-8") as stream:
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+
+    def write_files(self, items: Sequence[Item]) -> None:
+        """Which file went into which split."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["path", "label", "split"])
+        writer.writerows([str(item.path.absolute()), item.label, item.split] for item in items if item.split)
+        write(self.files, text.getvalue())
+
+    def read_files(self) -> list[Item]:
+        try:
+            with open(self.files, newline="", encoding="utf-8", errors="surrogateescape") as stream:
+                return [Item(Path(row["path"]), row["label"], row["split"]) for row in csv.DictReader(stream)]
+        except (OSError, KeyError, csv.Error) as error:
+            raise UserError(f"{shown(self.files)} is missing or damaged ({error}); name DATA") from None
+
+    def read_json(self, path: Path) -> Any:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"there is no {shown(path)}; is {shown(self.path)} a run?") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{shown(path)} is damaged ({error}); train again, or restore it") from None
+
+
+def environment() -> dict[str, Any]:
+    """What the run ran on: versions, machine, command."""
+    packages = ("convsmith", "torch", "torchvision", "timm", "lightning", "numpy", "pillow", "scikit-learn")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "unknown"
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "command": sys.argv,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

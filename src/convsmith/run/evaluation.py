@@ -1,0 +1,96 @@
+"""How well a trained net does on a split: accuracy, loss, confusion, calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from convsmith.data.batches import Split
+from convsmith.run.predictor import Predictor
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Posteriors (N, K) and true classes (N,) of a split, and the figures drawn from them."""
+
+    split: str
+    classes: list[str]
+    probabilities: Floats
+    targets: Ints
+
+    @property
+    def predicted(self) -> Ints:
+        return np.asarray(self.probabilities.argmax(1))
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.predicted == self.targets).mean())
+
+    @property
+    def loss(self) -> float:
+        """Mean negative log-probability of the true class."""
+        own = self.probabilities[np.arange(len(self.targets)), self.targets]
+        return float(-np.log(np.maximum(own, np.finfo(np.float64).tiny)).mean())
+
+    @property
+    def confusion(self) -> Ints:
+        """(K, K) counts, true class by row, predicted class by column."""
+        return np.asarray(confusion_matrix(self.targets, self.predicted, labels=range(len(self.classes))))
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """Precision, recall, F1 and number of images of each class; 0 where a class has none."""
+        table = precision_recall_fscore_support(
+            self.targets, self.predicted, labels=range(len(self.classes)), zero_division=0
+        )
+        words = ("precision", "recall", "f1", "n")
+        return {
+            name: dict(zip(words, (*map(float, row[:3]), int(row[3]))))
+            for name, row in zip(self.classes, zip(*table))
+        }
+
+    def calibration(self, bins: int = 10) -> tuple[list[tuple[float, float, int]], float]:
+        """For each filled bin of confidence (mean confidence, accuracy, images), and the expected
+        calibration error (Naeini et al. 2015; Guo et al. 2017, equation 3)."""
+        confidence = self.probabilities.max(1)
+        right = self.predicted == self.targets
+        place = np.minimum((confidence * bins).astype(int), bins - 1)
+        rows = []
+        for number in range(bins):
+            inside = place == number
+            if inside.any():
+                rows.append(
+                    (float(confidence[inside].mean()), float(right[inside].mean()), int(inside.sum()))
+                )
+        error = sum(abs(mean - accuracy) * count for mean, accuracy, count in rows) / len(right)
+        return rows, float(error)
+
+    def mistakes(self, count: int) -> list[int]:
+        """Rows of the most confident wrong answers, most confident first."""
+        wrong = np.flatnonzero(self.predicted != self.targets)
+        order = np.argsort(-self.probabilities[wrong].max(1), kind="stable")
+        return [int(row) for row in wrong[order][:count]]
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "split": self.split,
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "n": len(self.targets),
+            "calibration_error": self.calibration()[1],
+            "per_class": self.per_class(),
+        }
+
+
+def evaluate(predictor: Predictor, split: Split, name: str, batch_size: int = 256) -> Evaluation:
+    """Classify a split, in its own order."""
+    streams = split.store.stream(torch.split(split.rows, batch_size))
+    probabilities = np.concatenate([predictor.probabilities(pixels).numpy() for pixels in streams])
+    return Evaluation(name, predictor.classes, probabilities, split.targets.numpy())

@@ -1,0 +1,167 @@
+"""A trained net with its classes and its preprocessing: what `convsmith.load` gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from convsmith import catalog
+from convsmith.data.batches import Normalizer
+from convsmith.data.layout import shown
+from convsmith.data.pixels import decode
+from convsmith.errors import UserError
+from convsmith.run.directory import RunDirectory, write
+
+FORMAT = 1
+
+
+class Predictor:
+    """Classify image files.
+
+    Args:
+        model: from normalized images (N, C, H, W) to logits (N, K).
+        spec: the recipe's section that builds the model.
+        classes: names of the K classes.
+        size: side in pixels that images are brought to.
+        channels: 1 or 3.
+        normalizer: uint8 to float.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: catalog.Spec,
+        classes: Sequence[str],
+        size: int,
+        channels: int,
+        normalizer: Normalizer,
+    ) -> None:
+        self.model = model
+        self.spec = spec
+        self.classes = list(classes)
+        self.size = size
+        self.channels = channels
+        self.normalizer = normalizer
+        self.device = torch.device("cpu")
+
+    def to(self, device: torch.device | str) -> Predictor:
+        self.device = torch.device(device)
+        self.model.to(self.device)
+        self.normalizer = self.normalizer.to(self.device)
+        return self
+
+    @torch.inference_mode()
+    def probabilities(self, pixels: Tensor) -> Tensor:
+        """Posteriors (N, K) in float64 on the CPU for uint8 images (N, size, size, channels)."""
+        self.model.eval()
+        images = self.normalizer(pixels.to(self.device)).contiguous(memory_format=torch.channels_last)
+        # float64, so that the posteriors of a thousand classes still sum to one
+        logits: Tensor = self.model(images)
+        return logits.double().softmax(1).cpu()
+
+    def predict(
+        self, paths: Sequence[str | Path], *, top: int = 5, batch_size: int = 64
+    ) -> list[dict[str, Any]]:
+        """For each file its label, the label's probability, and the ``top`` classes with theirs.
+
+        Raises:
+            UserError: if a file can't be read as an image.
+        """
+        return list(self._predictions([Path(path) for path in paths], top, batch_size))
+
+    def _predictions(self, paths: list[Path], top: int, batch_size: int) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(paths), batch_size):
+            chunk = paths[start : start + batch_size]
+            pixels = np.stack([self._read(path) for path in chunk])
+            found = self.probabilities(torch.from_numpy(pixels)).topk(min(top, len(self.classes)))
+            for path, values, places in zip(chunk, found.values.tolist(), found.indices.tolist()):
+                best = [{"label": self.classes[k], "probability": p} for k, p in zip(places, values)]
+                yield {"file": str(path), **best[0], "top": best}
+
+    def _read(self, path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        try:
+            return decode(path, self.size, self.channels)
+        except FileNotFoundError:
+            raise UserError(f"there is no image {shown(path)}") from None
+        except IsADirectoryError:
+            raise UserError(f"{shown(path)} is a folder; name the images in it") from None
+        except Exception as error:  # Pillow's plugins raise anything on damaged data
+            raise UserError(f"{shown(path)} can't be read as an image ({type(error).__name__})") from None
+
+    def save(self, run: RunDirectory) -> None:
+        """Write ``model.safetensors`` (weights and preprocessing) and ``model.json`` (how to build it)."""
+        tensors = {f"model.{key}": value.contiguous() for key, value in self.model.state_dict().items()}
+        tensors["normalizer.mean"] = self.normalizer.mean
+        tensors["normalizer.std"] = self.normalizer.std
+        tensors = {key: value.detach().cpu().clone() for key, value in tensors.items()}
+        description = {
+            "format": FORMAT,
+            "model": self.spec,
+            "classes": self.classes,
+            "size": self.size,
+            "channels": self.channels,
+        }
+        write(run.model, json.dumps(description, indent=1) + "\n")
+        write(run.weights, save(tensors))
+
+
+def load(path: str | Path) -> Predictor:
+    """Open a run, or a ``model.safetensors`` with its ``model.json`` beside it.
+
+    Raises:
+        UserError: if it isn't there, or is damaged.
+    """
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise UserError(f"there is no run or model file {shown(place)}")
+    run = RunDirectory(place if place.is_dir() else place.parent)
+    if not run.model.exists():
+        raise UserError(f"{shown(place)} holds no trained model: {run.model.name} is missing")
+    description = run.read_json(run.model)
+    tensors = tensors_of(run.weights if place.is_dir() else place)
+    try:
+        model = catalog.build(
+            "model",
+            description["model"],
+            num_classes=len(description["classes"]),
+            in_channels=description["channels"],
+            size=description["size"],
+        )
+        inside = {key.removeprefix("model."): v for key, v in tensors.items() if key.startswith("model.")}
+        model.load_state_dict(inside)
+        normalizer = Normalizer(tensors["normalizer.mean"], tensors["normalizer.std"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{shown(place)}: model.json and the weights don't fit together ({first})") from None
+    return Predictor(
+        model.to(memory_format=torch.channels_last).eval(),
+        description["model"],
+        description["classes"],
+        description["size"],
+        description["channels"],
+        normalizer,
+    )
+
+
+def tensors_of(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        UserError: if it is missing, damaged, or of another format (a pickle is never opened).
+    """
+    try:
+        tensors: dict[str, Tensor] = load_file(file)
+        return tensors
+    except FileNotFoundError:
+        raise UserError(f"there is no weight file {shown(file)}") from None
+    except (SafetensorError, OSError) as error:
+        first = str(error).splitlines()[0][:100]
+        raise UserError(f"{shown(file)} is not a whole safetensors file ({first})") from None

@@ -1,0 +1,149 @@
+"""What happens beside the training: keeping, stopping, logging. Each is independent of the others."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from convsmith.errors import UserError
+from convsmith.run import checkpoint
+from convsmith.run.directory import RunDirectory
+from convsmith.training.loop import Fit
+
+
+class EarlyStopping:
+    """Stop when the best epoch is ``patience`` epochs ago (Prechelt 1998)."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+
+    def on_start(self, state: Fit) -> None:
+        # A run killed between the last epoch and its end must not train on when it is resumed.
+        self.on_epoch_end(state)
+
+    def on_epoch_end(self, state: Fit) -> None:
+        if state.best is not None and state.epoch - state.best["epoch"] >= self.patience:
+            state.stop = f"no better epoch in the last {self.patience}"
+
+
+class KeepBest:
+    """Call ``save(model)`` at each improvement."""
+
+    def __init__(self, save: Callable[[Any], None]) -> None:
+        self.save = save
+
+    def on_improvement(self, state: Fit) -> None:
+        self.save(state.model)
+
+
+class Checkpoints:
+    """Keep the run resumable: at each epoch's end, every so many minutes, and when interrupted.
+
+    Args:
+        run: the directory.
+        minutes: between checkpoints within an epoch; 0 saves after every update.
+    """
+
+    def __init__(self, run: RunDirectory, minutes: float) -> None:
+        self.run = run
+        self.seconds = minutes * 60
+        self.saved = time.monotonic()
+
+    def on_start(self, state: Fit) -> None:
+        self.interrupt = _Interrupt() if state.fabric.world_size == 1 else None
+
+    def on_batch_end(self, state: Fit) -> None:
+        if self.interrupt is not None and self.interrupt.asked:
+            self._save(state)
+            self.interrupt.release()
+            raise UserError(
+                f"interrupted in epoch {state.epoch + 1} after batch {state.batch}; all is saved. "
+                f"Go on with: convsmith train --out {self.run.path} --resume"
+            )
+        if time.monotonic() - self.saved >= self.seconds:
+            self._save(state)
+
+    def on_epoch_end(self, state: Fit) -> None:
+        self._save(state)
+        self.run.write_metrics(state.history)
+
+    def on_finish(self, state: Fit) -> None:
+        if self.interrupt is not None:
+            self.interrupt.release()
+
+    def _save(self, state: Fit) -> None:
+        if not all(bool(total.isfinite()) for total in state.sums.values()):
+            return  # the loop is about to refuse this state
+        checkpoint.save(self.run.checkpoint, snapshot(state))
+        self.saved = time.monotonic()
+
+
+class TensorBoard:
+    """Write each epoch's metrics as TensorBoard events."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UserError(
+                "train.tensorboard needs TensorBoard: pip install 'convsmith[tensorboard]'"
+            ) from None
+        self.writer = SummaryWriter(str(run.path / "tensorboard"))
+
+    def on_epoch_end(self, state: Fit) -> None:
+        for name, value in state.history[-1].items():
+            if name != "epoch":
+                self.writer.add_scalar(name, value, state.epoch)
+        self.writer.flush()
+
+
+class _Interrupt:
+    """Notes the first Ctrl-C instead of raising; the second one raises as ever."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.before: Any = None
+        if threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self.release()
+
+    def release(self) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
+            self.before = None
+
+
+def snapshot(state: Fit) -> dict[str, Any]:
+    """All that a resumed run needs, as tensors and plain data."""
+    return {
+        "model": state.task.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "average": None if state.average is None else state.average.state_dict(),
+        "precision": state.fabric.strategy.precision.state_dict(),
+        "epoch": state.epoch,
+        "batch": state.batch,
+        "history": state.history,
+        "best": state.best,
+        "sums": state.sums,
+    }
+
+
+def restore(state: Fit, saved: dict[str, Any]) -> None:
+    """Continue from a snapshot."""
+    state.task.load_state_dict(saved["model"])
+    state.optimizer.load_state_dict(saved["optimizer"])
+    if state.average is not None:
+        state.average.load_state_dict(saved["average"])
+    if saved["precision"]:
+        state.fabric.strategy.precision.load_state_dict(saved["precision"])
+    device = state.fabric.device
+    state.epoch, state.batch = saved["epoch"], saved["batch"]
+    state.history, state.best = saved["history"], saved["best"]
+    state.sums = {name: value.to(device) for name, value in saved["sums"].items()}

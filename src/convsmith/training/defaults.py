@@ -1,0 +1,67 @@
+"""What a recipe leaves open, filled in from the data, each choice with its reason."""
+
+from __future__ import annotations
+
+from convsmith import catalog
+from convsmith.data.dataset import Dataset
+from convsmith.recipe import Recipe
+
+# Below this side a net that halves the image five times has nothing left to look at.
+SMALL = 40
+
+
+def fill(recipe: Recipe, dataset: Dataset) -> tuple[Recipe, dict[str, str]]:
+    """A copy of ``recipe`` without gaps, and the reasons by dotted key."""
+    recipe = recipe.model_copy(deep=True)
+    reasons = dict(dataset.reasons)
+    recipe.data.size = dataset.size
+    if recipe.data.batch_size is None:
+        recipe.data.batch_size, reasons["data.batch_size"] = _batch_size(dataset)
+    if recipe.model is None:
+        recipe.model, reasons["model"] = _model(recipe, dataset)
+    if recipe.data.augment is None:
+        recipe.data.augment, reasons["data.augment"] = _augment(dataset)
+    recipe.optimizer = _optimizer(recipe, reasons)
+    return recipe, reasons
+
+
+def _batch_size(dataset: Dataset) -> tuple[int, str]:
+    train = dataset.split("train")
+    images = len(train) if train is not None else 0
+    size = next((size for size in (128, 64) if images >= 50 * size), 32)
+    if size == 128:
+        return size, "the usual size"
+    return size, f"{images} training images: smaller batches give more updates an epoch"
+
+
+def _model(recipe: Recipe, dataset: Dataset) -> tuple[str, str]:
+    if dataset.size <= SMALL:
+        return "resnet20", f"images of {dataset.size} pixels: a small ResNet without early subsampling"
+    return "timm:resnet18", f"images of {dataset.size} pixels: a ResNet that subsamples early"
+
+
+def _augment(dataset: Dataset) -> tuple[dict[str, dict[str, int]], str]:
+    crop = {"crop": {"pad": max(1, round(dataset.size / 8))}}
+    if dataset.channels == 1:
+        return crop, "no flip: grey images are often characters, which a mirror turns into others"
+    return {"flip": {}, **crop}, "photographs keep their class when mirrored and shifted"
+
+
+def _optimizer(recipe: Recipe, reasons: dict[str, str]) -> dict[str, dict[str, float]]:
+    """The recipe's optimizer, sgd if it names none; sgd's rate depends on what is trained."""
+    if recipe.optimizer is None:
+        recipe.optimizer = "sgd"
+    name, arguments = catalog.split("optimizer", recipe.optimizer)
+    if name == "sgd" and "lr" not in arguments:
+        assert recipe.model is not None
+        model = catalog.split("model", recipe.model)[0]
+        if recipe.train.start_from is not None:
+            arguments["lr"], why = 0.01, "the weights are trained already: small steps"
+        elif model.startswith("lenet"):
+            arguments["lr"], why = 0.01, "no batch normalization in the net: 0.1 would diverge"
+        else:
+            # Goyal et al. 2017: the rate grows with the batch; He et al. 2016 took 0.1 for 128.
+            batch = recipe.data.batch_size or 128
+            arguments["lr"], why = 0.1 * batch / 128, f"He et al.'s 0.1 for 128 images, scaled to {batch}"
+        reasons["optimizer.sgd.lr"] = why
+    return {name: arguments}

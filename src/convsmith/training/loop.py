@@ -1,0 +1,208 @@
+"""The one training loop: feed-forward, objective, back-propagation, update."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from convsmith.data.batches import Batches
+from convsmith.errors import UserError
+from convsmith.training.task import Task
+
+Row = dict[str, float]
+
+
+@dataclass
+class Fit:
+    """All that changes while a net is trained, and the parts that change it.
+
+    ``epoch`` and ``batch`` are the next ones to do; ``history`` has a row for each epoch done; ``sums``
+    hold the current epoch's totals on the device; a callback that sets ``stop`` (a reason) ends the
+    training after the epoch.
+    """
+
+    fabric: Fabric
+    task: Task
+    wrapped: Any
+    optimizer: Any
+    schedule: Callable[[float, float], float]
+    train: Batches
+    val: Batches
+    epochs: int
+    seed: int = 0
+    accumulate: int = 1
+    clip: float | None = None
+    average: AveragedModel | None = None
+    epoch: int = 0
+    batch: int = 0
+    history: list[Row] = field(default_factory=list)
+    best: Row | None = None
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    stop: str | None = None
+    # Seconds of training in this epoch and images seen in them, since the process started.
+    clock: tuple[float, int] = (0.0, 0)
+
+    @property
+    def model(self) -> nn.Module:
+        """The net that is evaluated and kept: the running average of the weights if there is one."""
+        return self.task.model if self.average is None else self.average.module
+
+
+def fit(state: Fit, callbacks: Sequence[object] = ()) -> Fit:
+    """Train until ``epochs`` are done or a callback stops it; continues wherever ``state`` stands.
+
+    Callbacks are objects with any of ``on_start, on_batch_end, on_epoch_end, on_improvement, on_finish``,
+    each called with the state.
+
+    Raises:
+        UserError: when the loss is no longer finite.
+    """
+    call = _caller(state, callbacks)
+    call("on_start")
+    while state.epoch < state.epochs and state.stop is None:
+        train_epoch(state, call)
+        row = _row(state)
+        state.history.append(row)
+        state.epoch, state.batch, state.sums, state.clock = state.epoch + 1, 0, {}, (0.0, 0)
+        if state.best is None or _rank(row) > _rank(state.best):
+            state.best = row
+            call("on_improvement")
+        call("on_epoch_end")
+    call("on_finish")
+    return state
+
+
+def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
+    """The rest of the current epoch, from batch ``state.batch`` on."""
+    state.wrapped.train()
+    length = len(state.train)
+    started = time.perf_counter()
+    seen = 0
+    previous: Tensor | None = None
+    for batch in state.train.epoch(state.epoch, first=state.batch):
+        # Randomness is a pure function of where we are, so that a resumed run draws what it would have.
+        torch.manual_seed(_seed(state.seed, state.epoch, state.batch, state.fabric.global_rank))
+        rate = state.schedule(state.epoch + state.batch / length, state.epochs)
+        for group in state.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * rate
+        group_start = state.batch - state.batch % state.accumulate
+        group_length = min(state.accumulate, length - group_start)
+        update = state.batch + 1 == group_start + group_length
+
+        with state.fabric.no_backward_sync(state.wrapped, enabled=not update):
+            terms, logits = state.wrapped(batch.images, batch.targets)
+            loss = total(state, terms, batch.share)
+            state.fabric.backward(loss / group_length)
+        _tally(state.sums, "train", terms, logits.detach(), batch.targets)
+        if update:
+            if state.clip is not None:
+                state.fabric.clip_gradients(state.wrapped, state.optimizer, max_norm=state.clip)
+            state.optimizer.step()
+            state.optimizer.zero_grad()
+            if state.average is not None:
+                state.average.update_parameters(state.task.model)
+        # The loss before this one is known by now: asking for this one would make the GPU wait.
+        _refuse_nonfinite(state, previous)
+        previous = loss.detach()
+        state.batch += 1
+        seen += batch.count
+        state.clock = (time.perf_counter() - started, seen)
+        if update:
+            call("on_batch_end")
+    _refuse_nonfinite(state, previous)
+
+
+def total(state: Fit, terms: dict[str, Tensor], share: float) -> Tensor:
+    """The loss to minimize; terms over images weigh by this process's share of the batch."""
+    objective = state.task.objective
+    parts = [value * share if objective.per_image(name) else value for name, value in terms.items()]
+    return torch.stack(parts).sum()
+
+
+def _refuse_nonfinite(state: Fit, loss: Tensor | None) -> None:
+    if loss is not None and not torch.isfinite(loss).item():  # sync: further steps would train on rubbish
+        raise UserError(
+            f"the loss became {loss.item()} in epoch {state.epoch + 1}, batch {state.batch}: the learning "
+            f"rate is probably too high. Start again with a tenth of it (--set optimizer.NAME.lr=...), with "
+            f"--set train.clip=1, or in full precision"
+        )
+
+
+def _tally(
+    sums: dict[str, Tensor], split: str, terms: dict[str, Tensor], logits: Tensor, target: Tensor
+) -> None:
+    count = len(target)
+    new = {f"{split}_{name}": value.detach().double() * count for name, value in terms.items()}
+    new[f"{split}_accuracy"] = (logits.argmax(1) == target).sum().double()
+    new[f"{split}_count"] = torch.tensor(float(count), dtype=torch.float64, device=logits.device)
+    for name, value in new.items():
+        sums[name] = sums[name] + value if name in sums else value
+
+
+def validate(state: Fit) -> dict[str, Tensor]:
+    """Sums over the validation images of all processes' shares."""
+    sums: dict[str, Tensor] = {}
+    # Not the wrapped task: evaluation gathers no gradients, and may be of the average.
+    task = Task(state.model, state.task.objective)
+    precision = state.fabric.strategy.precision
+    was_training = state.model.training
+    state.model.eval()
+    with torch.inference_mode(), state.fabric.autocast():
+        for batch in state.val.epoch(0):
+            if batch.count:
+                terms, logits = task(precision.convert_input(batch.images), batch.targets)
+                _tally(sums, "val", terms, logits, batch.targets)
+    state.model.train(was_training)
+    return sums
+
+
+def _row(state: Fit) -> Row:
+    """The epoch's line in metrics.csv: means over images; losses leave penalties out, to be comparable."""
+    seconds, seen = state.clock
+    means = {**_means(state, state.sums, "train"), **_means(state, validate(state), "val")}
+    return {
+        "epoch": state.epoch + 1,
+        "lr": state.optimizer.param_groups[0]["lr"],
+        **means,
+        "images_per_second": seen * state.fabric.world_size / seconds if seconds else 0.0,
+        "seconds": seconds,
+    }
+
+
+def _means(state: Fit, sums: dict[str, Tensor], split: str) -> Row:
+    names = sorted(sums)
+    everyone = state.fabric.all_reduce(torch.stack([sums[name] for name in names]), reduce_op="sum").tolist()
+    values = dict(zip(names, everyone))
+    count = values.pop(f"{split}_count")
+    means = {name: value / count for name, value in values.items()}
+    terms = state.task.objective.reads
+    losses = [means[f"{split}_{name}"] for name in terms if state.task.objective.per_image(name)]
+    kept = {n: v for n, v in means.items() if split == "train" or n == f"{split}_accuracy"}
+    return {f"{split}_loss": float(sum(losses)), **kept}
+
+
+def _rank(row: Row) -> tuple[float, float]:
+    """Better is larger: accuracy first, then the loss."""
+    return row["val_accuracy"], -row["val_loss"]
+
+
+def _seed(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
+
+
+def _caller(state: Fit, callbacks: Sequence[object]) -> Callable[[str], None]:
+    def call(event: str) -> None:
+        for callback in callbacks:
+            method = getattr(callback, event, None)
+            if method is not None:
+                method(state)
+
+    return call

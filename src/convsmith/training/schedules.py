@@ -1,0 +1,104 @@
+"""Learning-rate schedules as pure functions of time: nothing to save, nothing to resume.
+
+A schedule is called with (epoch, epochs), where the epoch counts in fractions from 0, and gives the
+factor by which every group's initial rate is multiplied.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
+
+from convsmith.catalog import technique
+
+Epochs = Annotated[float, Ge(0)]
+Share = Annotated[float, Gt(0), Le(1)]
+
+
+def warmed(epoch: float, warmup: float) -> float:
+    """Linear rise from near 0 to 1 over the first ``warmup`` epochs (Goyal et al. 2017).
+
+    >>> warmed(1.0, 2.0)
+    0.5
+    """
+    return min(1.0, max(epoch, 1e-3) / warmup) if warmup else 1.0
+
+
+@technique("schedule", "constant", source="", chapter="11 学习率", use="to see what the rate itself does")
+class Constant:
+    """1 after the warm-up.
+
+    >>> Constant()(3.0, 10)
+    1.0
+    """
+
+    def __init__(self, warmup: Epochs = 0.0) -> None:
+        self.warmup = warmup
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        return warmed(epoch, self.warmup)
+
+
+@technique(
+    "schedule",
+    "step",
+    source="Krizhevsky et al. 2012; He et al. 2016",
+    chapter="11 学习率",
+    use="the papers' schedule",
+)
+class Step:
+    """gamma^k, where k of the milestones have passed.
+
+    Args:
+        milestones: shares of the training in (0, 1]; He et al. drop at 1/2 and 3/4.
+        gamma: factor of each drop.
+        warmup: epochs.
+
+    >>> [round(Step()(epoch, 100), 3) for epoch in (0, 49, 50, 75)]
+    [1.0, 1.0, 0.1, 0.01]
+    """
+
+    def __init__(
+        self,
+        milestones: tuple[Share, ...] = (0.5, 0.75),
+        gamma: Annotated[float, Gt(0)] = 0.1,
+        warmup: Epochs = 0.0,
+    ) -> None:
+        self.milestones = milestones
+        self.gamma = gamma
+        self.warmup = warmup
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        passed = sum(epoch >= milestone * epochs for milestone in self.milestones)
+        return warmed(epoch, self.warmup) * self.gamma**passed
+
+
+@technique(
+    "schedule",
+    "cosine",
+    source="Loshchilov & Hutter 2017, without restarts",
+    chapter="11 学习率",
+    use="the default",
+)
+class Cosine:
+    """(1 + cos(pi t)) / 2, with t the share of the time after the warm-up.
+
+    Args:
+        warmup: epochs of linear rise.
+        final: the factor at the end, in [0, 1].
+
+    >>> [round(Cosine()(epoch, 10), 3) for epoch in (0, 5, 10)]
+    [1.0, 0.5, 0.0]
+    """
+
+    def __init__(self, warmup: Epochs = 0.0, final: Annotated[float, Ge(0), Le(1)] = 0.0) -> None:
+        self.warmup = warmup
+        self.final = final
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        if epoch < self.warmup:
+            return warmed(epoch, self.warmup)
+        passed = min(1.0, (epoch - self.warmup) / max(epochs - self.warmup, 1e-9))
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * passed)) / 2

@@ -1,0 +1,33 @@
+"""Model and objective as one module: the thing that Fabric wraps, so that a step is one forward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from convsmith.objectives.objective import Objective
+
+
+class Task(nn.Module):
+    """forward(images (N, C, H, W), target (N,)) -> (value of each term, logits (N, K)).
+
+    A model whose objective reads ``features`` or ``head`` must have timm's ``forward_features``,
+    ``forward_head`` and ``get_classifier``.
+    """
+
+    def __init__(self, model: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, images: Tensor, target: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        seen: dict[str, Any] = {"images": images, "target": target, "model": self.model}
+        if self.objective.needs & {"features", "head"}:
+            model: Any = self.model
+            seen["head"] = model.get_classifier()
+            seen["features"] = model.forward_head(model.forward_features(images), pre_logits=True)
+            seen["input"] = seen["head"](seen["features"])
+        else:
+            seen["input"] = self.model(images)
+        return self.objective(**seen), seen["input"]

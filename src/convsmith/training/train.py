@@ -1,0 +1,216 @@
+"""A whole run: from a recipe to a trained net in its directory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+
+from convsmith import catalog
+from convsmith import recipe as recipes
+from convsmith.data.batches import Batches
+from convsmith.data.dataset import Dataset, prepare
+from convsmith.data.layout import shown
+from convsmith.data.pixels import Decoded, Store
+from convsmith.data.scan import Track, silent
+from convsmith.errors import UserError
+from convsmith.findings import Finding
+from convsmith.objectives import objective as objectives
+from convsmith.recipe import Recipe
+from convsmith.run import checkpoint
+from convsmith.run.directory import RunDirectory, environment, write
+from convsmith.run.predictor import Predictor
+from convsmith.training import start
+from convsmith.training.average import exponential_average
+from convsmith.training.callbacks import Checkpoints, EarlyStopping, KeepBest, TensorBoard, restore
+from convsmith.training.defaults import fill
+from convsmith.training.loop import Fit, fit
+from convsmith.training.task import Task
+
+
+def train(
+    recipe: Recipe,
+    run: RunDirectory,
+    *,
+    resume: bool = False,
+    callbacks: Sequence[object] = (),
+    track: Track[list[Path]] = silent,
+) -> tuple[Fit, Dataset]:
+    """Train as ``recipe`` says, into ``run``; the directory must be open (locked) already.
+
+    Args:
+        recipe: with gaps, which are filled from the data; of a resumed run, its own.
+        run: where everything is written, by the first process only.
+        resume: go on from the run's last checkpoint.
+        callbacks: further ones, called on the first process only.
+        track: shows the progress of reading the data.
+
+    Raises:
+        UserError: on whatever is wrong with data, recipe or machine.
+    """
+    fabric = _fabric(recipe.train)
+    if not fabric.is_global_zero:
+        track = silent
+    dataset = prepare(recipe.data, seed=recipe.train.seed, shared=fabric.world_size > 1, track=track)
+    recipe.model = start.architecture(recipe)
+    recipe, reasons = fill(recipe, dataset)
+    if resume and run.data.exists() and run.read_json(run.data)["fingerprint"] != dataset.fingerprint:
+        raise UserError(
+            f"the images of {recipe.data.path} have changed since {shown(run.path)} began; restore them, or "
+            f"start a new run, e.g. with --from {shown(run.path)}"
+        )
+    state = assemble(recipe, dataset, fabric, from_checkpoint=resume and run.checkpoint.exists())
+    dataset.findings.extend(_device_findings(recipe, state))
+    if resume and run.checkpoint.exists():
+        restore(state, checkpoint.load(run.checkpoint))
+    own: list[object] = []
+    if recipe.train.early_stopping is not None:
+        own.append(EarlyStopping(recipe.train.early_stopping.patience))
+    if fabric.is_global_zero:
+        _describe(run, recipe, reasons, dataset)
+        own += _keepers(run, recipe, dataset)
+        own += callbacks
+    fit(state, own)
+    return state, dataset
+
+
+def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoint: bool = False) -> Fit:
+    """All parts of a training, fresh, on their device."""
+    options = recipe.train
+    torch.manual_seed(options.seed)
+    assert recipe.model is not None
+    assert recipe.optimizer is not None
+    if from_checkpoint:
+        model = start.build(recipe.model, dataset)
+    else:
+        model, findings = start.initial(recipe, dataset)
+        dataset.findings.extend(findings)
+    if options.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    task = Task(model, objectives.build(recipe.objective)).to(fabric.device)
+    optimizer = catalog.build("optimizer", recipe.optimizer, params=list(task.parameters()))
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    # dynamic=False: an epoch has batches of two sizes, and each deserves its own code.
+    wrapped, wrapped_optimizer = fabric.setup(
+        torch.compile(task, dynamic=False) if options.compile else task, optimizer
+    )
+    _to_device(dataset.store, fabric.device, recipe.data.memory)
+    batches = _batches(recipe, dataset, fabric)
+    return Fit(
+        fabric=fabric,
+        task=task,
+        wrapped=wrapped,
+        optimizer=wrapped_optimizer,
+        schedule=catalog.build("schedule", recipe.schedule),
+        train=batches["train"],
+        val=batches["val"],
+        epochs=options.epochs,
+        seed=options.seed,
+        accumulate=options.accumulate,
+        clip=options.clip,
+        average=exponential_average(task.model, options.ema.decay) if options.ema else None,
+    )
+
+
+def _fabric(options: recipes.Train) -> Fabric:
+    accelerator = start.pick_device(options.device)
+    many = options.devices * options.nodes > 1
+    if accelerator == "cuda" and options.devices > torch.cuda.device_count():
+        raise UserError(
+            f"there are {torch.cuda.device_count()} CUDA devices, not {options.devices}; lower --devices"
+        )
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=options.devices,
+        num_nodes=options.nodes,
+        strategy="ddp" if many or options.strategy == "ddp" else "auto",
+        precision=options.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def _batches(recipe: Recipe, dataset: Dataset, fabric: Fabric) -> dict[str, Batches]:
+    train, val = dataset.split("train"), dataset.split("val")
+    assert train is not None
+    assert val is not None
+    common: dict[str, Any] = {
+        "device": fabric.device,
+        "channels_last": recipe.train.channels_last,
+        "seed": recipe.train.seed,
+        "rank": fabric.global_rank,
+        "world": fabric.world_size,
+    }
+    augment = [catalog.build("augmentation", {n: a}) for n, a in (recipe.data.augment or {}).items()]
+    sampler = catalog.build("sampler", recipe.data.sampler, targets=train.targets, seed=recipe.train.seed)
+    size = recipe.data.batch_size
+    assert size is not None
+    return {
+        "train": Batches(
+            train, dataset.normalizer, batch_size=size, sampler=sampler, augment=augment, **common
+        ),
+        "val": Batches(val, dataset.normalizer, batch_size=2 * size, **common),
+    }
+
+
+def _to_device(store: Store, device: torch.device, share: float) -> None:
+    """Keep the pixels on the GPU where they fit into ``share`` of its free memory."""
+    if device.type != "cuda" or not isinstance(store, Decoded):
+        return
+    if store.pixels.nbytes <= share * torch.cuda.mem_get_info(device)[0]:
+        store.pixels = store.pixels.to(device)
+
+
+def _keepers(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> list[object]:
+    assert recipe.model is not None
+    spec = recipe.model
+
+    def save(model: torch.nn.Module) -> None:
+        Predictor(model, spec, dataset.classes, dataset.size, dataset.channels, dataset.normalizer).save(run)
+
+    keepers: list[object] = [KeepBest(save), Checkpoints(run, recipe.train.checkpoint_minutes)]
+    if recipe.train.tensorboard:
+        keepers.append(TensorBoard(run))
+    return keepers
+
+
+def _describe(run: RunDirectory, recipe: Recipe, reasons: dict[str, str], dataset: Dataset) -> None:
+    """Write down what is about to happen; a resumed run keeps what it wrote first."""
+    if not run.data.exists():
+        write(run.data, json.dumps(dataset.summary(), indent=1) + "\n")
+        run.write_files(dataset.items)
+        write(run.environment, json.dumps(environment(), indent=1) + "\n")
+    if not run.recipe.exists():
+        # Last: a directory with a recipe can be resumed.
+        write(run.recipe, recipes.dump(recipe, reasons))
+
+
+def _device_findings(recipe: Recipe, state: Fit) -> list[Finding]:
+    norms = [m for m in state.task.model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    batch = recipe.data.batch_size
+    if state.fabric.world_size == 1 or not norms or batch is None:
+        return []
+    return [
+        Finding(
+            seen=f"{state.fabric.world_size} processes train a net with {len(norms)} batch normalizations",
+            means=f"each normalizes by its own {batch // state.fabric.world_size} images of a batch, "
+            f"and the first process's running statistics are kept",
+            change="",
+            why="statistics of the whole batch would cost a message a layer",
+            source="Goyal et al. 2017, section 2.3",
+        )
+    ]
+
+
+def rank() -> int:
+    """This process's number among all that train together, before anything is launched."""
+    variables = os.environ
+    if "RANK" in variables:
+        return int(variables["RANK"])
+    return int(variables.get("NODE_RANK", 0)) + int(variables.get("LOCAL_RANK", 0))

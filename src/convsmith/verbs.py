@@ -1,0 +1,248 @@
+"""The verbs: what `import convsmith as cs` offers, and all that the command line calls."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from convsmith import catalog
+from convsmith import recipe as recipes
+from convsmith.data import dataset as datasets
+from convsmith.data import layout
+from convsmith.data.batches import Split
+from convsmith.data.layout import shown
+from convsmith.data.pixels import open_store
+from convsmith.data.scan import Track, scan, silent
+from convsmith.errors import UserError
+from convsmith.nn.summary import Summary, summarize
+from convsmith.report import page
+from convsmith.run.directory import RunDirectory
+from convsmith.run.evaluation import Evaluation
+from convsmith.run.evaluation import evaluate as evaluate_split
+from convsmith.run.predictor import Predictor, load
+from convsmith.training import start
+from convsmith.training import train as training
+
+DISK_ERRORS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file would be larger than allowed",
+}
+
+
+def train(
+    data: str | Path | None = None,
+    *,
+    out: str | Path,
+    model: str | None = None,
+    start_from: str | None = None,
+    recipe: str | Path | None = None,
+    set: Sequence[str] = (),
+    resume: bool = False,
+    callbacks: Sequence[object] = (),
+    track: Track[list[Path]] = silent,
+) -> dict[str, Any]:
+    """Train a net on a folder of labelled images, and write the run with its report to ``out``.
+
+    Args:
+        data: folder, CSV or built-in name; None takes the recipe's ``data.path``.
+        out: the run's directory.
+        model: name in the catalogue, e.g. ``"resnet20"`` or ``"timm:resnet18"``.
+        start_from: run, weight file or ``timm:NAME`` whose weights to start from.
+        recipe: YAML file.
+        set: overrides ``"a.b=c"``, applied last.
+        resume: go on with the run in ``out``; only ``train.*`` may be set then.
+        callbacks: see :func:`convsmith.training.loop.fit`.
+        track: shows the progress of reading the data.
+
+    Returns:
+        ``run``, ``accuracy`` and ``loss`` on the test split (else val), ``split``, ``best_epoch``,
+        ``epochs``, ``val_accuracy``, ``parameters``, ``seconds``, ``report``.
+
+    Raises:
+        UserError: on a mistake in what was given.
+    """
+    run = RunDirectory(out)
+    first = training.rank() == 0
+    plan = _resumed(run, data, set) if resume else _planned(data, model, start_from, recipe, set)
+    if resume and (model or recipe or start_from):
+        raise UserError("--resume goes on with the run's own recipe; leave out --model, --from and --recipe")
+    with _disk_errors(run.path):
+        if first:
+            run.open_existing() if resume else run.open_new()
+        try:
+            state, dataset = training.train(plan, run, resume=resume, callbacks=callbacks, track=track)
+            if not first:
+                return {}
+            return _concluded(run, state, dataset)
+        finally:
+            if first:
+                run.unlock()
+
+
+def _planned(
+    data: str | Path | None,
+    model: str | None,
+    start_from: str | None,
+    file: str | Path | None,
+    overrides: Sequence[str],
+) -> recipes.Recipe:
+    words = [f"model={model}"] if model else []
+    plan = recipes.load(file, [*words, *overrides])
+    if data is not None:
+        plan.data.path = str(data)
+    if start_from is not None:
+        plan.train.start_from = start_from
+    return plan
+
+
+def _resumed(run: RunDirectory, data: str | Path | None, overrides: Sequence[str]) -> recipes.Recipe:
+    if not run.recipe.exists():
+        raise UserError(f"{shown(run.path)} holds no run to resume; start one without --resume")
+    strange = [word for word in overrides if not word.startswith("train.")]
+    if strange:
+        raise UserError(f"--resume goes on with the run's own recipe; --set {strange[0]} would change it")
+    plan = recipes.load(run.recipe, overrides)
+    if data is not None:
+        plan.data.path = str(data)
+    return plan
+
+
+def _concluded(run: RunDirectory, state: Any, dataset: datasets.Dataset) -> dict[str, Any]:
+    predictor = load(run.path).to(state.fabric.device)
+    name = "test" if dataset.split("test") is not None else "val"
+    split = dataset.split(name)
+    assert split is not None
+    evaluation = evaluate_split(predictor, split, name)
+    files = [dataset.items[row].path for row in split.rows.tolist()]
+    page.write(run, evaluation, files)
+    return {
+        "run": str(run.path),
+        "accuracy": evaluation.accuracy,
+        "loss": evaluation.loss,
+        "split": name,
+        "best_epoch": int(state.best["epoch"]),
+        "epochs": state.epoch,
+        "stopped": state.stop,
+        "val_accuracy": state.best["val_accuracy"],
+        "parameters": sum(p.numel() for p in predictor.model.parameters()),
+        "seconds": sum(row["seconds"] for row in state.history),
+        "report": str(run.report),
+        "findings": [finding.as_dict() for finding in dataset.findings],
+    }
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise UserError(
+            f"{DISK_ERRORS[error.errno]} ({error.filename or shown(path)}); make room, then go on with: "
+            f"convsmith train --out {shown(path)} --resume"
+        ) from None
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path | None = None,
+    *,
+    device: str = "auto",
+    track: Track[list[Path]] = silent,
+) -> Evaluation:
+    """Evaluate a run or model file on DATA, or on the run's own test split (else val).
+
+    Of DATA with splits, its test split is taken (else val, else train); without splits, all of it.
+
+    Raises:
+        UserError: if images or classes don't fit the model.
+    """
+    predictor = load(model).to(start.pick_device(device))
+    if data is not None:
+        items = layout.find(datasets.locate(str(data)))
+    else:
+        place = Path(model).expanduser()
+        items = RunDirectory(place if place.is_dir() else place.parent).read_files()
+    names = {item.split for item in items}
+    name = next((split for split in ("test", "val", "train") if split in names), None)
+    if None not in names:
+        items = [item for item in items if item.split == name]
+    split, _ = _opened(predictor, items, track)
+    return evaluate_split(predictor, split, name or "all")
+
+
+def _opened(
+    predictor: Predictor, items: Sequence[layout.Item], track: Track[list[Path]]
+) -> tuple[Split, list[Path]]:
+    """Items decoded as the predictor wants them; every one must be readable."""
+    import torch
+
+    index = {name: number for number, name in enumerate(predictor.classes)}
+    for item in items:
+        if item.label not in index:
+            raise UserError(
+                f"{shown(item.path)} is of class {item.label!r}, which the model doesn't know; it knows "
+                f"{', '.join(predictor.classes[:10])}{', ...' if len(index) > 10 else ''}"
+            )
+    rows, broken = scan(items, track)
+    store, damaged = open_store(
+        [(item.path, header) for item, header in rows],
+        size=predictor.size,
+        channels=predictor.channels,
+        track=track,
+    )
+    bad = {file.path for file in damaged}
+    good = [number for number, (item, _) in enumerate(rows) if item.path not in bad]
+    if not good:
+        first = f": {shown(broken[0].path)}: {broken[0].reason}" if broken else ""
+        raise UserError(f"no usable images to evaluate{first}")
+    targets = torch.tensor([index[rows[number][0].label] for number in good])
+    return Split(store, torch.tensor(good), targets), [rows[number][0].path for number in good]
+
+
+def predict(
+    model: str | Path, images: Sequence[str | Path], *, top: int = 5, device: str = "auto"
+) -> list[dict[str, Any]]:
+    """For each image file its label, probability and ``top`` classes.
+
+    Raises:
+        UserError: if the model or an image can't be read.
+    """
+    return load(model).to(start.pick_device(device)).predict(images, top=top)
+
+
+def report(run: str | Path, *, device: str = "auto") -> Path:
+    """Write a run's ``report.html`` again from its files; the path of the page."""
+    directory = RunDirectory(run)
+    predictor = load(run).to(start.pick_device(device))
+    items = directory.read_files()
+    name = "test" if any(item.split == "test" for item in items) else "val"
+    split, files = _opened(predictor, [item for item in items if item.split == name], silent)
+    with _disk_errors(directory.path):
+        page.write(directory, evaluate_split(predictor, split, name), files)
+    return Path(directory.report)
+
+
+def summary(model: str, shape: tuple[int, int, int], num_classes: int = 10) -> Summary:
+    """Layers, output shapes, parameters and multiply-accumulates of a net for images (C, H, W).
+
+    Raises:
+        UserError: if there is no such net, or it can't take such images.
+    """
+    channels, height, width = shape
+    net = catalog.build("model", model, num_classes=num_classes, in_channels=channels, size=height)
+    try:
+        return summarize(net, shape)
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{model} can't take images of {channels}x{height}x{width}: {first}") from None
+
+
+def techniques(kind: str | None = None) -> list[catalog.Card]:
+    """The catalogue's cards by kind and name, of one kind or of all."""
+    return [card for (k, _), card in sorted(catalog.index().items()) if kind in (None, k)]
