@@ -13,7 +13,7 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 demo: $(VENV)/.ready
-	$(BIN)/python -m convsmith.cli.demo demo
+	$(BIN)/python examples/demo.py demo
 
 test: $(VENV)/.ready
 	$(BIN)/ruff check .

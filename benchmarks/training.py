@@ -17,8 +17,12 @@ from convsmith.recipe import load
 from record import keep
 
 RECIPES = Path(__file__).parent / "recipes"
-# The recipes of each benchmark, by file name.
-PLANS = {"cifar10": ["cifar10"], "mnist": ["lenet5", "lenet300_100"], "digits": ["digits"]}
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PLANS = {
+    "cifar10": [RECIPES / "cifar10.yaml"],
+    "mnist": [RECIPES / "lenet5.yaml", RECIPES / "lenet300_100.yaml"],
+    "digits": [EXAMPLES / "digits.yaml"],
+}
 
 
 def measure(recipe: Path, data: str, out: Path) -> dict[str, Any]:
@@ -36,8 +40,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
     options = parser.parse_args()
     runs = {
-        name: measure(RECIPES / f"{name}.yaml", options.data, options.out / name)
-        for name in PLANS[options.plan]
+        recipe.stem: measure(recipe, options.data, options.out / recipe.stem)
+        for recipe in PLANS[options.plan]
     }
     keep(options.plan, {"runs": runs})
 

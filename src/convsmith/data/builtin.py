@@ -36,8 +36,8 @@ def is_builtin(name: str) -> bool:
 def folder(name: str) -> Path:
     """The image folder of a built-in data set, made on first use; safe against concurrent runs.
 
-    ``digits`` are the 1,797 real handwritten digits (8x8) that ship with scikit-learn, split 60/20/20
-    into train, val and test, stratified; they need no network. Other names are torchvision's
+    ``digits`` are the 1,797 real handwritten digits (8x8) that ship with scikit-learn, split 80/20
+    into train and test, stratified; they need no network. Other names are torchvision's
     (``cifar10``, ``fashion-mnist``, ...), with torchvision's own splits.
 
     Raises:
@@ -74,9 +74,8 @@ def _digits() -> Iterator[Labelled]:
     from sklearn.model_selection import train_test_split
 
     digits = load_digits()
-    train, rest = train_test_split(range(1797), test_size=0.4, stratify=digits.target, random_state=0)
-    val, test = train_test_split(rest, test_size=0.5, stratify=digits.target[rest], random_state=0)
-    for split, rows in (("train", train), ("val", val), ("test", test)):
+    train, test = train_test_split(range(1797), test_size=0.2, stratify=digits.target, random_state=0)
+    for split, rows in (("train", train), ("test", test)):
         for row in sorted(rows):
             # Values run from 0 to 16.
             pixels = (digits.images[row] * 255 / 16).round().astype("uint8")

@@ -17,8 +17,10 @@ from convsmith.data.layout import shown
 from convsmith.data.pixels import decode
 from convsmith.errors import UserError
 from convsmith.report import plots
+from convsmith.run import directory
 from convsmith.run.directory import RunDirectory
 from convsmith.run.evaluation import Evaluation
+from convsmith.run.predictor import load
 
 MISTAKES = 12
 MATRIX_CLASSES = 40
@@ -38,9 +40,7 @@ def write(run: RunDirectory, evaluation: Evaluation, files: Sequence[Path]) -> N
     rows = run.read_metrics()
     if not rows:
         raise UserError(f"{shown(run.path)} has no finished epoch to report")
-    from convsmith.run.directory import write as write_file
-
-    write_file(run.report, render(run, rows, evaluation, files))
+    directory.write(run.report, render(run, rows, evaluation, files))
 
 
 def render(
@@ -91,7 +91,7 @@ def _mistake(evaluation: Evaluation, row: int, file: Path) -> dict[str, Any]:
     probabilities = evaluation.probabilities[row]
     return {
         "picture": _picture(file),
-        "file": shown(file.name),
+        "file": shown(Path(file.parent.name, file.name)),
         "true": evaluation.classes[evaluation.targets[row]],
         "predicted": evaluation.classes[evaluation.predicted[row]],
         "probability": float(probabilities.max()),
@@ -113,6 +113,4 @@ def _picture(file: Path, side: int = 96) -> str:
 
 
 def _parameters(run: RunDirectory) -> int:
-    from convsmith.run.predictor import load
-
     return sum(parameter.numel() for parameter in load(run.path).model.parameters())

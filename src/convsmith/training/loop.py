@@ -60,23 +60,25 @@ def fit(state: Fit, callbacks: Sequence[object] = ()) -> Fit:
     """Train until ``epochs`` are done or a callback stops it; continues wherever ``state`` stands.
 
     Callbacks are objects with any of ``on_start, on_batch_end, on_epoch_end, on_improvement, on_finish``,
-    each called with the state.
+    each called with the state; ``on_finish`` also when the training fails.
 
     Raises:
         UserError: when the loss is no longer finite.
     """
     call = _caller(state, callbacks)
     call("on_start")
-    while state.epoch < state.epochs and state.stop is None:
-        train_epoch(state, call)
-        row = _row(state)
-        state.history.append(row)
-        state.epoch, state.batch, state.sums, state.clock = state.epoch + 1, 0, {}, (0.0, 0)
-        if state.best is None or _rank(row) > _rank(state.best):
-            state.best = row
-            call("on_improvement")
-        call("on_epoch_end")
-    call("on_finish")
+    try:
+        while state.epoch < state.epochs and state.stop is None:
+            train_epoch(state, call)
+            row = _row(state)
+            state.history.append(row)
+            state.epoch, state.batch, state.sums, state.clock = state.epoch + 1, 0, {}, (0.0, 0)
+            if state.best is None or _rank(row) > _rank(state.best):
+                state.best = row
+                call("on_improvement")
+            call("on_epoch_end")
+    finally:
+        call("on_finish")
     return state
 
 
