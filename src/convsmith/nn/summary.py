@@ -27,7 +27,7 @@ class Summary:
 
 
 def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
-    """Run one image of ``shape`` (C, H, W) through ``model`` and note what each leaf layer gives.
+    """Run one image of ``shape`` (C, H, W) through ``model`` and note what each layer gives.
 
     Multiply-accumulates count convolutions and fully connected layers, as the field does; a shared
     layer counts its parameters once and its work at each call.
@@ -40,7 +40,8 @@ def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
     handles = [
         layer.register_forward_hook(_noting(name, rows, counted))
         for name, layer in model.named_modules()
-        if not any(True for _ in layer.children())
+        # A normalization that carries its activation inside is no leaf, but has parameters of its own.
+        if not any(True for _ in layer.children()) or any(True for _ in layer.parameters(recurse=False))
     ]
     was_training = model.training
     try:

@@ -28,7 +28,7 @@ class L2(nn.Module):
         weight: lambda, >= 0; the notes' default is 0.0005.
 
     >>> layer = nn.Linear(2, 1); _ = nn.init.constant_(layer.weight, 3.0)
-    >>> L2(weight=0.5)(layer).item()
+    >>> round(L2(weight=0.5)(layer).item(), 4)
     4.5
     """
 

@@ -92,17 +92,17 @@ def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
     for batch in state.train.epoch(state.epoch, first=state.batch):
         # Randomness is a pure function of where we are, so that a resumed run draws what it would have.
         torch.manual_seed(_seed(state.seed, state.epoch, state.batch, state.fabric.global_rank))
-        rate = state.schedule(state.epoch + state.batch / length, state.epochs)
+        first = state.batch - state.batch % state.accumulate
+        together = min(state.accumulate, length - first)
+        update = state.batch + 1 == first + together
+        rate = state.schedule(state.epoch + first / length, state.epochs)
         for group in state.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * rate
-        group_start = state.batch - state.batch % state.accumulate
-        group_length = min(state.accumulate, length - group_start)
-        update = state.batch + 1 == group_start + group_length
 
         with state.fabric.no_backward_sync(state.wrapped, enabled=not update):
             terms, logits = state.wrapped(batch.images, batch.targets)
             loss = total(state, terms, batch.share)
-            state.fabric.backward(loss / group_length)
+            state.fabric.backward(loss / together)
         _tally(state.sums, "train", terms, logits.detach(), batch.targets)
         if update:
             if state.clip is not None:

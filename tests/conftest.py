@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+torch.set_num_threads(2)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked gpu are left out where there is none."""
+    if torch.cuda.is_available():
+        return
+    gone = [item for item in items if item.get_closest_marker("gpu")]
+    config.hook.pytest_deselected(items=gone)
+    items[:] = [item for item in items if item not in gone]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nothing of the user's cache is read or written."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["CONVSMITH_CACHE"] = str(folder)
+    return folder
+
+
+def make_images(root: Path, classes: int = 3, images: int = 20, size: int = 16, seed: int = 0) -> Path:
+    """An image folder whose classes differ in where a bright bar lies."""
+    draws = np.random.default_rng(seed)
+    for label in range(classes):
+        folder = root / f"class{label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(images):
+            pixels = draws.integers(0, 120, (size, size, 3), dtype=np.uint8)
+            place = label * size // classes
+            pixels[:, place : place + max(1, size // classes)] += 100
+            Image.fromarray(pixels).save(folder / f"{number:03d}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 learnable images of 16x16 in three classes; read only."""
+    return make_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def convsmith() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in a process of its own."""
+
+    def run(*words: object, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "convsmith.cli.main", *map(str, words)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **environment},
+            check=False,
+        )
+
+    return run

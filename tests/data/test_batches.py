@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convsmith.data.batches import Batches, Normalizer, Split
+from convsmith.data.geometry import Crop, Flip
+from convsmith.data.pixels import Decoded
+from convsmith.data.shuffle import Shuffle
+
+CPU = torch.device("cpu")
+PLAIN = Normalizer(torch.zeros(3), torch.ones(3))
+
+
+def split(count: int, size: int = 6) -> Split:
+    """Image i is filled with the number i."""
+    pixels = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, size, size, 3).contiguous()
+    return Split(Decoded(pixels, "memory"), torch.arange(count), torch.arange(count) % 7)
+
+
+def batches(count: int, batch_size: int, **options: object) -> Batches:
+    part = split(count)
+    sampler = Shuffle(part.targets, seed=3)
+    return Batches(part, PLAIN, batch_size=batch_size, device=CPU, sampler=sampler, **options)  # type: ignore[arg-type]
+
+
+@given(
+    count=st.integers(2, 200), batch_size=st.integers(1, 64), world=st.integers(1, 4), epoch=st.integers(0, 3)
+)
+@settings(max_examples=60, deadline=None)
+def test_an_epoch_sees_every_image_once_over_all_processes(
+    count: int, batch_size: int, world: int, epoch: int
+) -> None:
+    seen: list[int] = []
+    per_process = []
+    for rank in range(world):
+        made = list(batches(count, batch_size, rank=rank, world=world).epoch(epoch))
+        seen += [int(image[0, 0, 0]) for batch in made for image in batch.images]
+        per_process.append([batch.count for batch in made])
+        for batch in made:
+            assert (batch.targets == batch.images[:, 0, 0, 0].long() % 7).all()
+    assert sorted(seen) == list(range(count))
+    whole = [sum(counts) for counts in zip(*per_process, strict=True)]
+    assert max(whole) <= batch_size
+    assert max(whole) - min(whole) <= 1
+
+
+def test_shares_make_the_mean_over_processes_the_mean_over_images() -> None:
+    values = torch.rand(100, dtype=torch.float64)
+    for world in (1, 2, 3):
+        parts = [list(batches(100, 30, rank=rank, world=world).epoch(0)) for rank in range(world)]
+        for shards in zip(*parts, strict=True):
+            rows = [shard.images[:, 0, 0, 0].long() for shard in shards]
+            mean_of_shards = sum(values[r].mean() * s.share for r, s in zip(rows, shards)) / world
+            assert mean_of_shards == pytest.approx(values[torch.cat(rows)].mean().item(), abs=1e-12)
+
+
+def test_epochs_differ_and_repeat() -> None:
+    made = batches(50, 8, augment=[Flip(), Crop(pad=2)])
+    first = torch.cat([batch.images for batch in made.epoch(0)])
+    second = torch.cat([batch.images for batch in made.epoch(1)])
+    again = torch.cat([batch.images for batch in batches(50, 8, augment=[Flip(), Crop(pad=2)]).epoch(0)])
+    assert not first.equal(second)
+    assert first.equal(again)
+
+
+def test_an_epoch_goes_on_in_the_middle() -> None:
+    made = batches(50, 8, augment=[Crop(pad=2)])
+    whole = list(made.epoch(2))
+    rest = list(made.epoch(2, first=4))
+    assert len(rest) == len(whole) - 4
+    for a, b in zip(rest, whole[4:]):
+        assert a.images.equal(b.images)
+        assert a.targets.equal(b.targets)
+        assert a.share == b.share
+
+
+def test_augmentation_does_not_depend_on_the_number_of_processes() -> None:
+    alone = list(batches(40, 10, augment=[Flip(), Crop(pad=3)]).epoch(1))
+    two = [list(batches(40, 10, augment=[Flip(), Crop(pad=3)], rank=r, world=2).epoch(1)) for r in (0, 1)]
+    for whole, even, odd in zip(alone, *two):
+        assert whole.images[0::2].equal(even.images)
+        assert whole.images[1::2].equal(odd.images)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_memory_format(channels_last: bool) -> None:
+    batch = next(iter(batches(20, 5, channels_last=channels_last).epoch(0)))
+    fmt = torch.channels_last if channels_last else torch.contiguous_format
+    assert batch.images.is_contiguous(memory_format=fmt)
+    assert batch.images.dtype == torch.float32
+
+
+def test_normalizer_takes_mean_pixel_and_mean_image() -> None:
+    pixels = torch.randint(0, 256, (4, 5, 6, 3), dtype=torch.uint8)
+    std = torch.tensor([10.0, 20, 30])
+    for mean in (torch.tensor([1.0, 2, 3]), torch.rand(5, 6, 3)):
+        expected = ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
+        assert torch.allclose(Normalizer(mean, std)(pixels), expected)

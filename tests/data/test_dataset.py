@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from conftest import make_images
+from convsmith.data.dataset import _stratified, prepare
+from convsmith.errors import UserError
+from convsmith.recipe import Data, Normalize
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()
+    }
+
+
+def test_statistics_are_of_the_training_split_alone(tmp_path: Path) -> None:
+    for split, low in (("train", 0), ("val", 200), ("test", 200)):
+        make_images(tmp_path / split, images=4)
+        for file in (tmp_path / split).rglob("*.png"):
+            pixels = np.random.default_rng(len(str(file))).integers(
+                low, low + 50, (16, 16, 3), dtype=np.uint8
+            )
+            Image.fromarray(pixels).save(file)
+    dataset = prepare(Data(path=str(tmp_path)))
+    files = sorted((tmp_path / "train").rglob("*.png"))
+    truth = np.stack([np.asarray(Image.open(file)) for file in files]).astype(np.float64)
+    np.testing.assert_allclose(dataset.normalizer.mean, truth.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(dataset.normalizer.std, truth.std((0, 1, 2)), rtol=1e-6)
+    image = prepare(Data(path=str(tmp_path), normalize=Normalize(mean="image", std=False))).normalizer
+    np.testing.assert_allclose(image.mean, truth.mean(0), rtol=1e-6)
+    assert image.std.tolist() == [255.0] * 3
+
+
+def test_nothing_in_data_is_changed_and_a_moved_folder_is_the_same_data(tmp_path: Path) -> None:
+    make_images(tmp_path / "a")
+    (tmp_path / "a/class0/broken.jpg").write_bytes(b"rubbish")
+    before = tree(tmp_path / "a")
+    first = prepare(Data(path=str(tmp_path / "a")))
+    assert tree(tmp_path / "a") == before
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    second = prepare(Data(path=str(tmp_path / "b")))
+    assert first.fingerprint == second.fingerprint
+    (tmp_path / "b/class0/000.png").unlink()
+    assert prepare(Data(path=str(tmp_path / "b"))).fingerprint != first.fingerprint
+
+
+@given(
+    counts=st.dictionaries(st.sampled_from("abcdef"), st.integers(2, 40), min_size=2),
+    val=st.floats(0.01, 0.99),
+    seed=st.integers(0, 5),
+)
+@settings(max_examples=60, deadline=None)
+def test_split_is_stratified_and_leaves_no_class_out(counts: dict[str, int], val: float, seed: int) -> None:
+    labels = [label for label, count in counts.items() for _ in range(count)]
+    chosen = _stratified(labels, val, seed)
+    assert chosen == _stratified(labels, val, seed)
+    for label, count in counts.items():
+        held = sum(is_val for own, is_val in zip(labels, chosen) if own == label)
+        assert 1 <= held <= count - 1
+        assert abs(held - val * count) <= 1
+
+
+def test_seeds_split_differently(images: Path) -> None:
+    def val(seed: int) -> list[int]:
+        split = prepare(Data(path=str(images)), seed=seed).split("val")
+        assert split is not None
+        return split.rows.tolist()
+
+    assert val(0) == val(0)
+    assert val(0) != val(1)
+
+
+def test_targets_follow_the_files(images: Path) -> None:
+    dataset = prepare(Data(path=str(images)))
+    for name in ("train", "val"):
+        split = dataset.split(name)
+        assert split is not None
+        for row, target in zip(split.rows.tolist(), split.targets.tolist()):
+            assert dataset.items[row].path.parent.name == dataset.classes[target]
+    assert dataset.split("test") is None
+    assert dataset.counts() == {
+        "train": {f"class{k}": 16 for k in range(3)},
+        "val": {f"class{k}": 4 for k in range(3)},
+    }
+
+
+def test_grey_data_has_one_channel(tmp_path: Path) -> None:
+    make_images(tmp_path, classes=2, images=4)
+    for file in tmp_path.rglob("*.png"):
+        Image.open(file).convert("L").save(file)
+    dataset = prepare(Data(path=str(tmp_path)))
+    assert dataset.channels == 1
+    assert next(dataset.store.stream([torch.tensor([0])])).shape == (1, 16, 16, 1)
+
+
+def test_refusals(tmp_path: Path) -> None:
+    def refuse(message: str, **options: object) -> None:
+        with pytest.raises(UserError, match=message):
+            prepare(Data(path=str(tmp_path), **options))  # type: ignore[arg-type]
+
+    make_images(tmp_path, classes=1)
+    refuse("has one class, 'class0'; a classifier needs at least two")
+    (tmp_path / "class1").mkdir()
+    (tmp_path / "class1/only.png").write_bytes((tmp_path / "class0/000.png").read_bytes())
+    refuse("class 'class1' has 1 image; a split needs at least 2. Add images or drop it with")
+    refuse("there is no class 'class9'; did you mean", exclude=["class9"])
+    (tmp_path / "class1/only.png").write_bytes(b"")
+    refuse("has one class")
+    with pytest.raises(UserError, match="no DATA"):
+        prepare(Data())
+
+
+def test_a_class_missing_from_val_is_refused(tmp_path: Path) -> None:
+    make_images(tmp_path / "train", classes=3, images=3)
+    make_images(tmp_path / "val", classes=2, images=3)
+    with pytest.raises(
+        UserError, match=r"class 'class2' has no usable image in val; .*data.exclude=\[class2\]"
+    ):
+        prepare(Data(path=str(tmp_path)))
+    assert prepare(Data(path=str(tmp_path), exclude=["class2"])).classes == ["class0", "class1"]
+
+
+def test_only_broken_files_is_refused(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "x.jpg").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"no usable images .*2 files were left out, e\.g\. .*not an image"):
+        prepare(Data(path=str(tmp_path)))
+
+
+def test_findings_of_a_real_folder(tmp_path: Path) -> None:
+    make_images(tmp_path / "train", classes=2, images=4, seed=1)
+    make_images(tmp_path / "val", classes=2, images=4, seed=2)
+    shutil.copy(tmp_path / "train/class0/000.png", tmp_path / "val/class0/copy.png")
+    (tmp_path / "train/class1/empty.png").write_bytes(b"")
+    for number in range(1, 4):
+        (tmp_path / f"train/class1/{number:03d}.png").unlink()
+    seen = [finding.seen for finding in prepare(Data(path=str(tmp_path))).findings]
+    assert any("empty file" in text and "empty.png" in text for text in seen)
+    assert any("1 image in train and in val alike" in text for text in seen)
+    assert any("1 of 2 classes have fewer than 2 training images: class1" in text for text in seen)
+
+
+def test_size_of_photographs(tmp_path: Path) -> None:
+    make_images(tmp_path, classes=2, images=2, size=100)
+    dataset = prepare(Data(path=str(tmp_path)))
+    assert dataset.size == 96
+    assert "median short side is 100" in dataset.reasons["data.size"]

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from convsmith import catalog
+from convsmith.nn.summary import summarize
+
+
+def test_macs_agree_with_torchs_flop_counter() -> None:
+    for spec, shape in [
+        ("resnet20", (3, 32, 32)),
+        ("lenet5", (1, 28, 28)),
+        ("timm:mobilenetv3_small_050", (3, 64, 64)),
+    ]:
+        net = catalog.build("model", spec, num_classes=7, in_channels=shape[0], size=shape[1]).eval()
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            net(torch.zeros(1, *shape))
+        found = summarize(net, shape)
+        assert 2 * found.macs == counter.get_total_flops()
+        assert found.parameters == sum(p.numel() for p in net.parameters())
+        assert sum(row.parameters for row in found.rows) == found.parameters
+
+
+def test_a_shared_layer_counts_its_parameters_once_and_its_work_twice() -> None:
+    layer = nn.Conv2d(2, 2, 1, bias=False)
+    found = summarize(nn.Sequential(layer, layer), (2, 3, 3))
+    assert (found.parameters, found.macs) == (4, 2 * 4 * 9)
+    assert [row.parameters for row in found.rows] == [4, 0]
+
+
+def test_the_net_is_left_as_it_was() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).train()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    summarize(net, (1, 5, 5))
+    assert net.training
+    assert all(value.equal(before[key]) for key, value in net.state_dict().items())
+    assert not any(layer._forward_hooks for layer in net.modules())
