@@ -11,8 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-torch.set_num_threads(2)
-
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests marked gpu are left out where there is none."""

@@ -18,13 +18,11 @@ from convsmith.data.pixels import open_store
 from convsmith.data.scan import Track, scan, silent
 from convsmith.errors import UserError
 from convsmith.nn.summary import Summary, summarize
-from convsmith.report import page
+from convsmith.run.device import pick_device
 from convsmith.run.directory import RunDirectory
 from convsmith.run.evaluation import Evaluation
 from convsmith.run.evaluation import evaluate as evaluate_split
 from convsmith.run.predictor import Predictor, load
-from convsmith.training import start
-from convsmith.training import train as training
 
 DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",
@@ -65,6 +63,9 @@ def train(
     Raises:
         UserError: on a mistake in what was given.
     """
+    # Here, as further down: predicting needs neither the training stack nor the plots.
+    from convsmith.training import train as training
+
     run = RunDirectory(out)
     first = training.rank() == 0
     plan = _resumed(run, data, set) if resume else _planned(data, model, start_from, recipe, set)
@@ -112,6 +113,8 @@ def _resumed(run: RunDirectory, data: str | Path | None, overrides: Sequence[str
 
 
 def _concluded(run: RunDirectory, state: Any, dataset: datasets.Dataset) -> dict[str, Any]:
+    from convsmith.report import page
+
     predictor = load(run.path).to(state.fabric.device)
     name = "test" if dataset.split("test") is not None else "val"
     split = dataset.split(name)
@@ -162,7 +165,7 @@ def evaluate(
     Raises:
         UserError: if images or classes don't fit the model.
     """
-    predictor = load(model).to(start.pick_device(device))
+    predictor = load(model).to(pick_device(device))
     if data is not None:
         items = layout.find(datasets.locate(str(data)))
     else:
@@ -213,13 +216,15 @@ def predict(
     Raises:
         UserError: if the model or an image can't be read.
     """
-    return load(model).to(start.pick_device(device)).predict(images, top=top)
+    return load(model).to(pick_device(device)).predict(images, top=top)
 
 
 def report(run: str | Path, *, device: str = "auto") -> Path:
     """Write a run's ``report.html`` again from its files; the path of the page."""
+    from convsmith.report import page
+
     directory = RunDirectory(run)
-    predictor = load(run).to(start.pick_device(device))
+    predictor = load(run).to(pick_device(device))
     items = directory.read_files()
     name = "test" if any(item.split == "test" for item in items) else "val"
     split, files = _opened(predictor, [item for item in items if item.split == name], silent)

@@ -145,7 +145,16 @@ class RunDirectory:
 
 def environment() -> dict[str, Any]:
     """What the run ran on: versions, machine, command."""
-    packages = ("convsmith", "torch", "torchvision", "timm", "lightning", "numpy", "pillow", "scikit-learn")
+    packages = (
+        "convsmith",
+        "torch",
+        "torchvision",
+        "timm",
+        "lightning-fabric",
+        "numpy",
+        "pillow",
+        "scikit-learn",
+    )
     versions = {}
     for package in packages:
         try:

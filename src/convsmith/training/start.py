@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from convsmith import catalog
@@ -89,14 +88,3 @@ def _copy(tensors: dict[str, Any], model: nn.Module, source: str) -> list[Findin
             source="Yosinski et al. 2014",
         )
     ]
-
-
-def pick_device(name: str) -> str:
-    """``"cuda"`` or ``"cpu"`` for ``auto|cpu|cuda``.
-
-    Raises:
-        UserError: if CUDA is asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no CUDA device that torch can use; take --device auto or cpu")
-    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from convsmith import catalog
 from convsmith import recipe as recipes
@@ -23,6 +24,7 @@ from convsmith.findings import Finding
 from convsmith.objectives import objective as objectives
 from convsmith.recipe import Recipe
 from convsmith.run import checkpoint
+from convsmith.run.device import pick_device
 from convsmith.run.directory import RunDirectory, environment, write
 from convsmith.run.predictor import Predictor
 from convsmith.training import start
@@ -56,7 +58,7 @@ def train(
     fabric = _fabric(recipe.train)
     if not fabric.is_global_zero:
         track = silent
-    dataset = prepare(recipe.data, seed=recipe.train.seed, shared=fabric.world_size > 1, track=track)
+    dataset = _prepared(recipe, fabric, track)
     recipe.model = start.architecture(recipe)
     recipe, reasons = fill(recipe, dataset)
     if resume and run.data.exists() and run.read_json(run.data)["fingerprint"] != dataset.fingerprint:
@@ -77,6 +79,19 @@ def train(
         own += callbacks
     fit(state, own)
     return state, dataset
+
+
+def _prepared(recipe: Recipe, fabric: Fabric, track: Track[list[Path]]) -> Dataset:
+    try:
+        return prepare(recipe.data, seed=recipe.train.seed, shared=fabric.world_size > 1, track=track)
+    except UserError:
+        if fabric.is_global_zero:
+            raise
+        # The first process finds the same mistake and says it; dying before it has would end it in silence.
+        parent, patience = os.getppid(), time.monotonic() + 10
+        while os.getppid() == parent and time.monotonic() < patience:
+            time.sleep(0.1)
+        raise SystemExit(2) from None
 
 
 def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoint: bool = False) -> Fit:
@@ -119,7 +134,7 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
 
 
 def _fabric(options: recipes.Train) -> Fabric:
-    accelerator = start.pick_device(options.device)
+    accelerator = pick_device(options.device)
     many = options.devices * options.nodes > 1
     if accelerator == "cuda" and options.devices > torch.cuda.device_count():
         raise UserError(

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import html.parser
+import json
+from pathlib import Path
+
+import pytest
+
+import convsmith as cs
+from conftest import make_images
+from convsmith import verbs
+
+
+class Page(html.parser.HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net that had too little time, on classes with wicked names and a broken file."""
+    root = tmp_path_factory.mktemp("report")
+    make_images(root / "data", images=30)
+    (root / "data/class0").rename(root / "data/<script>alert(1)<&script>")
+    (root / "data/class1/empty.png").write_bytes(b"")
+    words = ["train.epochs=2", "train.device=cpu", "optimizer.sgd.lr=0.002"]
+    cs.train(root / "data", out=root / "run", model="lenet5", set=words)
+    return root / "run"
+
+
+def test_it_is_one_file_that_asks_for_nothing(run: Path) -> None:
+    page = Page((run / "report.html").read_text())
+    assert not [tag for tag, _ in page.tags if tag in {"script", "link", "iframe", "object"}]
+    for _, attributes in page.tags:
+        for name in ("src", "href", "xlink:href"):
+            value = attributes.get(name) or ""
+            assert value == "" or value.startswith(("data:image/png;base64,", "#")), value
+    assert "url(http" not in (run / "report.html").read_text()
+
+
+def test_it_says_what_the_files_say(run: Path) -> None:
+    page = Page((run / "report.html").read_text())
+    found = verbs.evaluate(run, device="cpu")
+    assert f"{100 * found.accuracy:.2f}% of {len(found.targets)}" in page.text
+    assert "<script>alert(1)<&script>" in page.text, "class names are text, never markup"
+    assert "1 file left out: empty file" in page.text
+    assert (run / "recipe.yaml").read_text().strip() in page.text
+    assert len([tag for tag, _ in page.tags if tag == "svg"]) == 5
+    wrong = int((found.predicted != found.targets).sum())
+    assert len([tag for tag, _ in page.tags if tag == "img"]) == min(12, wrong) > 0
+    for label, row in found.per_class().items():
+        assert label in page.text
+        assert f"{100 * row['recall']:.1f}%" in page.text
+
+
+def test_it_can_be_written_again_and_is_the_same(run: Path) -> None:
+    before = (run / "report.html").read_bytes()
+    verbs.report(run, device="cpu")
+    assert (run / "report.html").read_bytes() == before
+
+
+def test_many_classes_and_lost_pictures(run: Path, tmp_path: Path) -> None:
+    """A hundred classes get a table of confusions instead of a matrix; a lost file no picture."""
+    import numpy as np
+
+    from convsmith.report.page import render
+    from convsmith.run.directory import RunDirectory
+    from convsmith.run.evaluation import Evaluation
+
+    draws = np.random.default_rng(0)
+    names = [f"c{k}" for k in range(100)]
+    found = Evaluation("test", names, draws.dirichlet(np.ones(100), 300), draws.integers(0, 100, 300))
+    data = json.loads((run / "data.json").read_text())
+    data["counts"]["train"] = dict.fromkeys(names, 3)
+    directory = RunDirectory(tmp_path)
+    for name in ("recipe.yaml", "environment.json", "model.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    directory.write_json(directory.data, data)
+    rows = RunDirectory(run).read_metrics()
+    page = Page(render(directory, rows, found, [tmp_path / "gone.png"] * 300))
+    assert len([tag for tag, _ in page.tags if tag == "svg"]) == 4
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    assert "gone.png" in page.text

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import convsmith as cs
+from convsmith import catalog
+from convsmith.data.batches import Normalizer
+from convsmith.data.pixels import decode
+from convsmith.run.directory import RunDirectory
+from convsmith.run.predictor import Predictor
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    torch.manual_seed(0)
+    model = catalog.build("model", "lenet5", num_classes=3, in_channels=3, size=16)
+    normalizer = Normalizer(torch.rand(16, 16, 3) * 255, torch.tensor([50.0, 60, 70]))
+    directory = RunDirectory(tmp_path / "run")
+    directory.path.mkdir()
+    Predictor(model, "lenet5", ["a", "b", "c"], 16, 3, normalizer).save(directory)
+    return directory
+
+
+def picture(folder: Path) -> Path:
+    file = folder / "p.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 16, 3), dtype=np.uint8)).save(file)
+    return file
+
+
+def test_prediction_is_the_softmax_of_the_normalized_image(run: RunDirectory, tmp_path: Path) -> None:
+    """With a mean image, recomputed by hand from the file's own tensors."""
+    from safetensors.torch import load_file
+
+    file = picture(tmp_path)
+    tensors = load_file(run.weights)
+    image = (torch.from_numpy(decode(file, 16, 3).copy()).float() - tensors["normalizer.mean"]) / tensors[
+        "normalizer.std"
+    ]
+    net = catalog.build("model", "lenet5", num_classes=3, in_channels=3, size=16)
+    net.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+    expected = net(image.permute(2, 0, 1)[None]).softmax(1)[0]
+    (found,) = cs.load(run.path).predict([file], top=2)
+    assert found["file"] == str(file)
+    assert found["label"] == found["top"][0]["label"] == "abc"[int(expected.argmax())]
+    assert found["probability"] == pytest.approx(expected.max().item(), rel=1e-5)
+    assert len(found["top"]) == 2
+    whole = cs.load(run.weights).predict([file, file, file], batch_size=2)
+    assert [row["probability"] for row in whole] == pytest.approx([found["probability"]] * 3, rel=1e-6)
+    assert sum(row["probability"] for row in whole[0]["top"]) == pytest.approx(1.0)
+
+
+def test_loading_needs_no_training_stack(run: RunDirectory) -> None:
+    code = (
+        "import sys, convsmith as cs; cs.load(sys.argv[1])\n"
+        "loaded = [m for m in ('lightning_fabric', 'matplotlib', 'timm', 'sklearn', 'convsmith.training') "
+        "if m in sys.modules]\n"
+        "assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run.path)], check=True)
+
+
+def test_unreadable_images_are_named(run: RunDirectory, tmp_path: Path) -> None:
+    model = cs.load(run.path)
+    (tmp_path / "text.png").write_text("no picture")
+    for name, message in (
+        ("none.png", "there is no image .*none.png"),
+        ("text.png", "text.png can't be read as an image"),
+        ("run", "is a folder; name the images in it"),
+    ):
+        with pytest.raises(cs.UserError, match=message):
+            model.predict([tmp_path / name])
+
+
+def test_damaged_models_are_one_sentence(run: RunDirectory, tmp_path: Path) -> None:
+    def refuse(message: str) -> None:
+        with pytest.raises(cs.UserError, match=message):
+            cs.load(run.path)
+
+    whole, description = run.weights.read_bytes(), json.loads(run.model.read_text())
+    run.weights.write_bytes(whole[:-7])
+    refuse("is not a whole safetensors file")
+    run.weights.write_bytes(pickle.dumps({"a": 1}))
+    refuse("is not a whole safetensors file")
+    run.weights.write_bytes(whole)
+    run.model.write_text(json.dumps({**description, "classes": ["a", "b"]}))
+    refuse("don't fit together")
+    run.model.write_text(json.dumps({k: v for k, v in description.items() if k != "size"}))
+    refuse("don't fit together")
+    run.model.write_text(json.dumps({**description, "model": "lenet6"}))
+    refuse("there is no model 'lenet6'; did you mean 'lenet5'")
+    run.model.unlink()
+    refuse("holds no trained model")
+    with pytest.raises(cs.UserError, match="there is no run or model file"):
+        cs.load(tmp_path / "nowhere")

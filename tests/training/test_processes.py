@@ -1,0 +1,94 @@
+"""Two processes on CPU (gloo) do what one does."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from convsmith.run.directory import RunDirectory
+
+WORDS = shlex.split(
+    "--model lenet5 --epochs 3 --device cpu --set data.batch_size=11 --set optimizer.sgd.lr=0.02"
+)
+
+
+def run(
+    *words: object, script: tuple[str, ...] = ("-m", "convsmith.cli.main")
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *script, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=environment,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_give_one_processes_curve(images: Path, tmp_path: Path) -> None:
+    """Batches of 48 / 5 images: uneven over batches and over processes."""
+    one = run("train", images, "--out", tmp_path / "one", *WORDS)
+    two = run("train", images, "--out", tmp_path / "two", *WORDS, "--devices", 2)
+    assert one.returncode == 0, one.stderr
+    assert two.returncode == 0, two.stderr
+    curves = [RunDirectory(tmp_path / name).read_metrics() for name in ("one", "two")]
+    for a, b in zip(*curves, strict=True):
+        for key in a:
+            if key not in ("seconds", "images_per_second"):
+                assert b[key] == pytest.approx(a[key], rel=1e-4, abs=1e-5), key
+    assert two.stdout.count("report:") == 1, "only the first process speaks"
+    resumed = run("train", "--out", tmp_path / "two", "--resume", "--epochs", 4, "--devices", 2)
+    assert resumed.returncode == 0, resumed.stderr
+    assert len(RunDirectory(tmp_path / "two").read_metrics()) == 4
+
+
+@pytest.mark.slow
+def test_batch_norm_over_processes_is_said(images: Path, tmp_path: Path) -> None:
+    words = ["--model", "resnet20", "--epochs", 1, "--device", "cpu", "--devices", 2]
+    done = run("train", images, "--out", tmp_path / "run", *words)
+    assert done.returncode == 0, done.stderr
+    assert "2 processes train a net with 19 batch normalizations" in done.stderr
+    report = (tmp_path / "run/report.html").read_text()
+    assert "each normalizes by its own 16 images of a batch" in report
+    assert "first process&#39;s running statistics are kept" in report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_workers_death_ends_the_run_with_its_message(images: Path, tmp_path: Path, rank: int) -> None:
+    script = textwrap.dedent("""
+        import os, sys
+        sys.argv[0] = __file__
+        import convsmith.training.loop as loop
+        whole = loop.validate
+        def validate(state):
+            if state.fabric.global_rank == RANK and state.epoch == 1:
+                raise MemoryError("worker RANK has no memory left")
+            return whole(state)
+        loop.validate = validate
+        from convsmith.cli.main import main
+        main()
+    """).replace("RANK", str(rank))
+    file = tmp_path / "dying.py"
+    file.write_text(script)
+    done = run("train", images, "--out", tmp_path / "run", *WORDS, "--devices", 2, script=(str(file),))
+    assert done.returncode != 0
+    assert f"worker {rank} has no memory left" in done.stderr
+    assert len(RunDirectory(tmp_path / "run").read_metrics()) == 1
+
+
+@pytest.mark.slow
+def test_a_users_mistake_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "data/a").mkdir(parents=True)
+    done = run("train", tmp_path / "data", "--out", tmp_path / "run", "--devices", 2, "--device", "cpu")
+    assert done.returncode == 2
+    assert done.stderr.count("no images under") == 1
+    assert "Traceback" not in done.stderr
