@@ -35,6 +35,12 @@ def written(folder: Path, text: str) -> Path:
         ("train:\n  ema:\n    dacay: 0.9\n", 3, "unknown key 'dacay' in train.ema; did you mean 'decay'?"),
         ("train:\n  epochs: 3\n  epochs: 4\n", 3, "not valid YAML"),
         ("train: [\n", 2, "not valid YAML"),
+        ("optimizer:\n  sgd:\n    lr: -1\n", 3, "sgd: lr=-1 is not valid, input should be greater than 0"),
+        (
+            "model:\n  resnet20:\n    activation: rleu\n",
+            1,
+            "there is no activation 'rleu'; did you mean 'relu'?",
+        ),
         ("objective: {}\n", 1, "objective needs at least one term"),
     ],
 )

@@ -224,6 +224,20 @@ def split(kind: str, spec: Spec) -> tuple[str, dict[str, Any]]:
     return name, dict(arguments)
 
 
+def validate(kind: str, spec: Spec) -> None:
+    """Check a section's names and values without building it; this imports the technique.
+
+    Raises:
+        UserError: on an unknown name or argument, or a value of the wrong type or out of its range.
+    """
+    name, arguments = split(kind, spec)
+    target = load(kind, base_name(name))
+    call = inspect.unwrap(target.__init__ if inspect.isclass(target) else target)
+    _validated(call, kind, name, arguments)
+    for key in set(arguments) & {k for k, _ in index()}:
+        validate(key, arguments[key])  # an activation or initialization inside a net
+
+
 def base_name(name: str) -> str:
     """The catalogue's name of ``name``: a part after a colon names something inside (``timm:resnet18``)."""
     return str(name).partition(":")[0]

@@ -221,10 +221,11 @@ def _at(recipe: Recipe, keys: Keys) -> Any:
 
 def _check(kind: str, spec: Section, keys: Keys, where: dict[Keys, str]) -> None:
     try:
-        catalog.split(kind, spec)
+        catalog.validate(kind, spec)
     except UserError as error:
         # The deepest key that the message names carries the line.
-        named = [k for k in where if k[: len(keys)] == keys and repr(k[-1]) in str(error)]
+        text = str(error)
+        named = [k for k in where if k[: len(keys)] == keys and (repr(k[-1]) in text or f" {k[-1]}=" in text)]
         place = max(named, key=len) if named else keys
         raise UserError(_place(place, where) + str(error)) from None
 

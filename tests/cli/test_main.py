@@ -185,6 +185,11 @@ def _in_process(words: list[str], tmp_path: Path) -> subprocess.CompletedProcess
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
+def test_a_cache_that_can_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVSMITH_CACHE", "/dev/null/cache")
+    refused(_in_process(["train", "digits", "--out", str(tmp_path / "r")], tmp_path), "/dev/null/cache")
+
+
 def test_data_of_unknown_classes_is_refused(trained: Path, tmp_path: Path, convsmith: Run) -> None:
     make_images(tmp_path / "class9", classes=1, images=2)
     (tmp_path / "class9/class0").rename(tmp_path / "class9/zebra")

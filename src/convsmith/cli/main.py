@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Seed = Annotated[Optional[int], typer.Option(min=0, help="Of everything random.")]  # noqa: UP045
+# What the system refuses on a user's machine: no right, no room, a read-only place.
+USERS_ERRNOS = (errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 DATA = "Folder CLASS/*.jpg, folder with train/ and val/, CSV (path, label), or a name such as digits."
 
 
@@ -244,6 +247,11 @@ def main() -> None:
         _fail("interrupted; a run goes on from its last checkpoint with --resume")
     except BrokenPipeError:
         os._exit(0)
+    except OSError as error:
+        if error.errno not in USERS_ERRNOS:
+            raise
+        reason = (error.strerror or str(error)).lower()
+        _fail(f"{error.filename or 'a file'}: {reason}; make it possible and try again")
     except Exception as error:
         _typer_error(error)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from convsmith import catalog
 from convsmith.data.dataset import Dataset
 from convsmith.recipe import Recipe
@@ -14,6 +16,8 @@ def fill(recipe: Recipe, dataset: Dataset) -> tuple[Recipe, dict[str, str]]:
     """A copy of ``recipe`` without gaps, and the reasons by dotted key."""
     recipe = recipe.model_copy(deep=True)
     reasons = dict(dataset.reasons)
+    recipe.data.path = _absolute(recipe.data.path)
+    recipe.train.start_from = _absolute(recipe.train.start_from)
     recipe.data.size = dataset.size
     if recipe.data.batch_size is None:
         recipe.data.batch_size, reasons["data.batch_size"] = _batch_size(dataset)
@@ -23,6 +27,12 @@ def fill(recipe: Recipe, dataset: Dataset) -> tuple[Recipe, dict[str, str]]:
         recipe.data.augment, reasons["data.augment"] = _augment(dataset)
     recipe.optimizer = _optimizer(recipe, reasons)
     return recipe, reasons
+
+
+def _absolute(path: str | None) -> str | None:
+    """A place that a resumed run finds from any folder; names of built-in things stay names."""
+    place = Path(path).expanduser() if path is not None else None
+    return str(place.absolute()) if place is not None and place.exists() else path
 
 
 def _batch_size(dataset: Dataset) -> tuple[int, str]:

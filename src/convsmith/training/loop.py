@@ -144,7 +144,7 @@ def _tally(
     count = len(target)
     new = {f"{split}_{name}": value.detach().double() * count for name, value in terms.items()}
     new[f"{split}_accuracy"] = (logits.argmax(1) == target).sum().double()
-    new[f"{split}_count"] = torch.tensor(float(count), dtype=torch.float64, device=logits.device)
+    new[f"{split}_count"] = torch.full((), count, dtype=torch.float64, device=logits.device)
     for name, value in new.items():
         sums[name] = sums[name] + value if name in sums else value
 

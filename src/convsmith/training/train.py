@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,6 +106,8 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
     else:
         model, findings = start.initial(recipe, dataset)
         dataset.findings.extend(findings)
+    if options.compile and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        raise UserError("train.compile needs a C++ compiler; install one (g++), or leave it out")
     if options.channels_last:
         model = model.to(memory_format=torch.channels_last)
     task = Task(model, objectives.build(recipe.objective)).to(fabric.device)
