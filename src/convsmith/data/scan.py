@@ -51,11 +51,17 @@ class Broken:
     reason: str
 
 
-def parallel(work: Callable[[A], B], things: Sequence[A], track: Track[list[A]], doing: str) -> Iterator[B]:
-    """``map(work, things)`` in order, on all cores; Pillow and file reads release the GIL."""
+def parallel(
+    work: Callable[[A], B],
+    things: Sequence[A],
+    track: Track[list[A]],
+    doing: str,
+    threads: int | None = None,
+) -> Iterator[B]:
+    """``map(work, things)`` in order, by default on all cores; Pillow and file reads release the GIL."""
     # In chunks, since handing over one small image costs as much as decoding it.
     chunks = [list(things[i : i + 64]) for i in range(0, len(things), 64)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         done = pool.map(lambda chunk: [work(thing) for thing in chunk], chunks)
         for results in track(done, len(chunks), doing):  # type: ignore[arg-type]
             yield from results  # type: ignore[misc]
