@@ -63,7 +63,7 @@ class Train(_Strict):
     devices: Annotated[int, Ge(1)] = 1
     nodes: Annotated[int, Ge(1)] = 1
     strategy: Literal["auto", "ddp"] = "auto"
-    precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"] = "32-true"
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"] | None = None
     channels_last: bool = True
     compile: bool = False
     accumulate: Annotated[int, Ge(1)] = 1

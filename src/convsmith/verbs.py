@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from convsmith.data import layout
 from convsmith.data.batches import Split
 from convsmith.data.layout import shown
 from convsmith.data.pixels import open_store
-from convsmith.data.scan import Track, scan, silent
+from convsmith.data.scan import Track, broken_findings, scan, silent
 from convsmith.errors import UserError
+from convsmith.findings import Finding
 from convsmith.nn.summary import Summary, summarize
 from convsmith.run.device import pick_device
 from convsmith.run.directory import RunDirectory
@@ -71,6 +73,7 @@ def train(
     plan = _resumed(run, data, set) if resume else _planned(data, model, start_from, recipe, set)
     if resume and (model or recipe or start_from):
         raise UserError("--resume goes on with the run's own recipe; leave out --model, --from and --recipe")
+    _refuse_inside(run, plan.data.path)
     with _disk_errors(run.path):
         if first:
             run.open_existing() if resume else run.open_new()
@@ -82,6 +85,15 @@ def train(
         finally:
             if first:
                 run.unlock()
+
+
+def _refuse_inside(run: RunDirectory, data: str | None) -> None:
+    """A run within DATA would change it, and be taken for a class the next time."""
+    root = Path(data).expanduser() if data is not None else None
+    if root is not None and root.is_dir() and run.path.resolve().is_relative_to(root.resolve()):
+        raise UserError(
+            f"{shown(run.path)} lies inside DATA, {shown(root)}; choose a folder outside for --out"
+        )
 
 
 def _planned(
@@ -175,14 +187,14 @@ def evaluate(
     name = next((split for split in ("test", "val", "train") if split in names), None)
     if None not in names:
         items = [item for item in items if item.split == name]
-    split, _ = _opened(predictor, items, track)
-    return evaluate_split(predictor, split, name or "all")
+    split, _, findings = _opened(predictor, items, track)
+    return replace(evaluate_split(predictor, split, name or "all"), findings=findings)
 
 
 def _opened(
     predictor: Predictor, items: Sequence[layout.Item], track: Track[list[Path]]
-) -> tuple[Split, list[Path]]:
-    """Items decoded as the predictor wants them; every one must be readable."""
+) -> tuple[Split, list[Path], list[Finding]]:
+    """Items decoded as the predictor wants them, their files, and what was left out of them."""
     import torch
 
     index = {name: number for number, name in enumerate(predictor.classes)}
@@ -205,7 +217,8 @@ def _opened(
         first = f": {shown(broken[0].path)}: {broken[0].reason}" if broken else ""
         raise UserError(f"no usable images to evaluate{first}")
     targets = torch.tensor([index[rows[number][0].label] for number in good])
-    return Split(store, torch.tensor(good), targets), [rows[number][0].path for number in good]
+    files = [rows[number][0].path for number in good]
+    return Split(store, torch.tensor(good), targets), files, broken_findings([*broken, *damaged])
 
 
 def predict(
@@ -227,7 +240,7 @@ def report(run: str | Path, *, device: str = "auto") -> Path:
     predictor = load(run).to(pick_device(device))
     items = directory.read_files()
     name = "test" if any(item.split == "test" for item in items) else "val"
-    split, files = _opened(predictor, [item for item in items if item.split == name], silent)
+    split, files, _ = _opened(predictor, [item for item in items if item.split == name], silent)
     with _disk_errors(directory.path):
         page.write(directory, evaluate_split(predictor, split, name), files)
     return Path(directory.report)

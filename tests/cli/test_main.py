@@ -131,6 +131,7 @@ def test_people_read_tables(trained: Path, convsmith: Run) -> None:
         (["train", "--out", "{tmp}/r"], ["no DATA"]),
         (["train", "{images}"], ["--out"]),
         (["train", "{images}", "--out", "/proc/r"], ["cannot write to /proc/r"]),
+        (["train", "{images}", "--out", "{images}/run"], ["lies inside DATA", "choose a folder outside"]),
         (["train", "{images}", "--out", "{tmp}/r", "--model", "resnt20"], ["did you mean 'resnet20'"]),
         (["train", "{images}", "--out", "{tmp}/r", "--set", "trian.epochs=1"], ["did you mean 'train'"]),
         (["train", "{images}", "--out", "{tmp}/r", "--epochs", "0"], ["--epochs"]),
@@ -197,6 +198,20 @@ def test_data_of_unknown_classes_is_refused(trained: Path, tmp_path: Path, convs
         convsmith("evaluate", trained, tmp_path / "class9"),
         "is of class 'zebra', which the model doesn't know",
     )
+
+
+def test_evaluate_names_what_it_leaves_out(trained: Path, tmp_path: Path, convsmith: Run) -> None:
+    make_images(tmp_path, images=2)
+    (tmp_path / "class0/empty.png").write_bytes(b"")
+    picture = tmp_path / "class1/001.png"
+    picture.write_bytes(picture.read_bytes()[:100])
+    done = convsmith("evaluate", trained, tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["n"] == 5
+    assert len(found["findings"]) == 2
+    assert "empty file" in done.stderr
+    assert "001.png" in done.stderr
 
 
 def test_a_full_disk_loses_nothing(trained: Path, images: Path, tmp_path: Path, convsmith: Run) -> None:

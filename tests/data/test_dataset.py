@@ -117,6 +117,10 @@ def test_refusals(tmp_path: Path) -> None:
     refuse("has one class")
     with pytest.raises(UserError, match="no DATA"):
         prepare(Data())
+    with pytest.raises(UserError, match="there is no .*nowhere; DATA is a folder"):
+        prepare(Data(path=str(tmp_path / "nowhere")))
+    with pytest.raises(UserError, match="there is no cifr10; did you mean 'cifar10'"):
+        prepare(Data(path="cifr10"))
 
 
 def test_a_class_missing_from_val_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +206,24 @@ def test_mixed_precision_learns_the_same(dataset: Dataset) -> None:
     assert next(mixed.model.parameters()).dtype == torch.float32
 
 
+def _can_compile() -> bool:
+    return bool(shutil.which("g++")) and Path(sysconfig.get_path("include"), "Python.h").exists()
+
+
+def test_compiling_without_a_compiler_is_refused(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"train.compile needs a C\+\+ compiler; install one"):
+        assembled(dataset, "train.compile=true")
+    (tmp_path / "g++").touch(0o755)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    with pytest.raises(UserError, match=r"train.compile needs Python's headers; install them"):
+        assembled(dataset, "train.compile=true")
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(not _can_compile(), reason="needs a C++ compiler and Python's headers")
 def test_compiled_learns_the_same(dataset: Dataset) -> None:
     plain, fast = (
         assembled(dataset, "train.epochs=1"),

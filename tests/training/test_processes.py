@@ -92,3 +92,30 @@ def test_a_users_mistake_is_said_once(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.count("no images under") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_torchrun_and_two_nodes_give_the_same_run(images: Path, tmp_path: Path) -> None:
+    """As the README says it: torchrun with two processes, and one command each on two machines."""
+    from torch.distributed.elastic.utils.distributed import get_free_port
+
+    words = ["-m", "convsmith.cli.main", "train", str(images), *map(str, WORDS)]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = run(*words[2:], "--out", tmp_path / "torchrun", "--devices", 2, script=(*torchrun, *words[:2]))
+    assert done.returncode == 0, done.stderr
+    port = str(get_free_port())
+    nodes = []
+    for rank in ("1", "0"):
+        places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": rank, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, *words, "--out", str(tmp_path / "nodes"), "--nodes", "2"]
+        nodes.append(
+            subprocess.Popen(command, env={**os.environ, **places}, stderr=subprocess.PIPE, text=True)
+        )
+    for node in nodes:
+        _, errors = node.communicate(timeout=200)
+        assert node.returncode == 0, errors
+    curves = [RunDirectory(tmp_path / name).read_metrics() for name in ("torchrun", "nodes")]
+    for a, b in zip(*curves, strict=True):
+        assert {key: a[key] for key in a if key not in ("seconds", "images_per_second")} == {
+            key: b[key] for key in b if key not in ("seconds", "images_per_second")
+        }

@@ -99,8 +99,11 @@ def test_killed_and_resumed(images: Path, tmp_path: Path, undisturbed: Path, pla
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_says_how_to_go_on(images: Path, tmp_path: Path, undisturbed: Path) -> None:
-    """SIGINT after the second update, then resumed."""
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_interrupted_saves_and_says_how_to_go_on(
+    images: Path, tmp_path: Path, undisturbed: Path, name: str
+) -> None:
+    """Ctrl-C, or a scheduler's SIGTERM, after the second update; then resumed."""
     interrupter = textwrap.dedent("""
         import os, signal, sys
         sys.argv = ["convsmith", *sys.argv[1:]]
@@ -109,12 +112,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(images: Path, tmp_path: Path, undist
         def total(*args):
             seen[0] += 1
             if seen[0] == 3:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.NAME)
             return whole(*args)
         loop.total = total
         from convsmith.cli.main import main
         main()
-    """)
+    """).replace("NAME", name)
     out = tmp_path / "run"
     words = [word.replace("checkpoint_minutes=0", "checkpoint_minutes=60") for word in WORDS]
     stopped = run(["-c", interrupter], "train", images, "--out", out, *words)

@@ -104,6 +104,8 @@ def evaluate(
     from convsmith.cli import output
 
     found = verbs.evaluate(model, data, device=device, track=output.track)
+    for finding in found.findings:
+        output.note(f"note: {finding.seen}")
     if json:
         output.as_json(found.summary())
         return

@@ -6,17 +6,46 @@ import inspect
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 from filelock import FileLock
 
-from convsmith.errors import UserError, nearest
+from convsmith.errors import UserError
 
 # One picture of one class, and which split it belongs to.
 Labelled = tuple[str, str, Any]
+# torchvision's sets that give a picture and its class, and download by themselves.
+_DOWNLOADS = {
+    name.lower(): name
+    for name in (
+        "Caltech101",
+        "Caltech256",
+        "CIFAR10",
+        "CIFAR100",
+        "Country211",
+        "DTD",
+        "EuroSAT",
+        "FashionMNIST",
+        "FGVCAircraft",
+        "Flowers102",
+        "Food101",
+        "GTSRB",
+        "Imagenette",
+        "KMNIST",
+        "MNIST",
+        "OxfordIIITPet",
+        "PCAM",
+        "RenderedSST2",
+        "SEMEION",
+        "STL10",
+        "SUN397",
+        "SVHN",
+        "USPS",
+    )
+}
 
 
 def cache_folder() -> Path:
@@ -25,12 +54,17 @@ def cache_folder() -> Path:
 
 
 def is_builtin(name: str) -> bool:
-    """Whether ``name`` is a data set that :func:`folder` can make.
+    """Whether ``name`` is a data set that :func:`folder` can make; case and hyphens don't matter.
 
     >>> is_builtin("digits"), is_builtin("fashion-mnist"), is_builtin("photos")
     (True, True, False)
     """
-    return name == "digits" or _plain(name) in _torchvision_sets()
+    return _plain(name) in names()
+
+
+def names() -> list[str]:
+    """All built-in data sets."""
+    return ["digits", *_DOWNLOADS]
 
 
 def folder(name: str) -> Path:
@@ -38,7 +72,7 @@ def folder(name: str) -> Path:
 
     ``digits`` are the 1,797 real handwritten digits (8x8) that ship with scikit-learn, split 80/20
     into train and test, stratified; they need no network. Other names are torchvision's
-    (``cifar10``, ``fashion-mnist``, ...), with torchvision's own splits.
+    (``cifar10``, ``fashion-mnist``, ...), with torchvision's own splits where it has any.
 
     Raises:
         UserError: if the data set isn't there yet and cannot be downloaded.
@@ -52,7 +86,10 @@ def folder(name: str) -> Path:
             return target
         partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
-            _write(_digits() if name == "digits" else _download(name, target.parent / "downloads"), partial)
+            _write(
+                _digits() if _plain(name) == "digits" else _download(name, target.parent / "downloads"),
+                partial,
+            )
             partial.rename(target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -86,29 +123,17 @@ def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "").replace(" ", "")
 
 
-def _torchvision_sets() -> dict[str, Callable[..., Any]]:
-    """torchvision's downloadable classification sets by plain name."""
+def _download(name: str, place: Path) -> Iterator[Labelled]:
+    """The pictures of a torchvision set; those without splits of their own come with split ""."""
     from torchvision import datasets
 
-    found = {}
-    for name in datasets.__all__:
-        arguments = inspect.signature(getattr(datasets, name).__init__).parameters
-        if "download" in arguments and ("train" in arguments or "split" in arguments):
-            found[_plain(name)] = getattr(datasets, name)
-    return found
-
-
-def _download(name: str, place: Path) -> Iterator[Labelled]:
-    sets = _torchvision_sets()
-    make = sets.get(_plain(name))
-    if make is None:
-        raise UserError(f"there is no built-in data set {name!r}{nearest(_plain(name), [*sets, 'digits'])}")
-    by_train = "train" in inspect.signature(make.__init__).parameters
-    options: list[tuple[str, dict[str, Any]]] = (
-        [("train", {"train": True}), ("test", {"train": False})]
-        if by_train
-        else [(split, {"split": split}) for split in ("train", "val", "test")]
-    )
+    make = getattr(datasets, _DOWNLOADS[_plain(name)])
+    arguments = inspect.signature(make.__init__).parameters
+    options: list[tuple[str, dict[str, Any]]] = [("", {})]
+    if "train" in arguments:
+        options = [("train", {"train": True}), ("test", {"train": False})]
+    elif "split" in arguments:
+        options = [(split, {"split": split}) for split in ("train", "val", "valid", "test")]
     for split, option in options:
         try:
             dataset = make(str(place), download=True, **option)
@@ -119,7 +144,7 @@ def _download(name: str, place: Path) -> Iterator[Labelled]:
                 f"the data set {name!r} is not in the cache and cannot be downloaded "
                 f"({str(error).splitlines()[0][:80]}); connect to the network, or give a folder of images"
             ) from None
-        classes = getattr(dataset, "classes", None)
+        classes = getattr(dataset, "classes", None) or getattr(dataset, "categories", None)
         for picture, target in dataset:
-            label = str(classes[target] if classes else target)
-            yield split, label, picture
+            label = classes[target] if classes else target
+            yield split, str(label[0] if isinstance(label, tuple) else label), picture

@@ -142,9 +142,15 @@ def locate(path: str | None) -> Path:
     if path is None:
         raise UserError("no DATA: give a folder of images, a CSV, or a built-in name such as digits")
     place = Path(path).expanduser()
-    if not place.exists() and builtin.is_builtin(path):
+    if place.exists():
+        return place
+    if builtin.is_builtin(path):
         return builtin.folder(path)
-    return place
+    hint = nearest(path, builtin.names())
+    raise UserError(
+        f"there is no {shown(path)}{hint if 'did you mean' in hint else ''}; DATA is a folder CLASS/*.jpg, a "
+        f"folder with train/ and val/, a CSV with path and label, or a built-in name such as digits"
+    )
 
 
 def _without(items: list[Item], exclude: Sequence[str]) -> list[Item]:

@@ -41,11 +41,6 @@ def find(data: Path) -> list[Item]:
     Raises:
         UserError: if there is nothing of the kind, with what was found.
     """
-    if not data.exists():
-        raise UserError(
-            f"there is no {shown(data)}; DATA is a folder CLASS/*.jpg, a folder with train/ and val/, "
-            f"a CSV with path and label, or a built-in name such as digits"
-        )
     items = _from_csv(data) if data.is_file() else _from_folder(data)
     if not items:
         raise UserError(

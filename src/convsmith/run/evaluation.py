@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from convsmith.data.batches import Split
+from convsmith.findings import Finding
 from convsmith.run.predictor import Predictor
 
 Floats = npt.NDArray[np.float64]
@@ -19,12 +21,16 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Posteriors (N, K) and true classes (N,) of a split, and the figures drawn from them."""
+    """Posteriors (N, K) and true classes (N,) of a split, and the figures drawn from them.
+
+    ``findings`` say which files were left out.
+    """
 
     split: str
     classes: list[str]
     probabilities: Floats
     targets: Ints
+    findings: Sequence[Finding] = ()
 
     @property
     def predicted(self) -> Ints:
@@ -86,6 +92,7 @@ class Evaluation:
             "n": len(self.targets),
             "calibration_error": self.calibration()[1],
             "per_class": self.per_class(),
+            "findings": [finding.as_dict() for finding in self.findings],
         }
 
 

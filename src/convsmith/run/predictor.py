@@ -68,14 +68,15 @@ class Predictor:
         return logits.double().softmax(1).cpu()
 
     def predict(
-        self, paths: Sequence[str | Path], *, top: int = 5, batch_size: int = 64
+        self, paths: str | Path | Sequence[str | Path], *, top: int = 5, batch_size: int = 64
     ) -> list[dict[str, Any]]:
-        """For each file its label, the label's probability, and the ``top`` classes with theirs.
+        """For each file (or the one) its label, the label's probability, and the ``top`` classes with theirs.
 
         Raises:
             UserError: if a file can't be read as an image.
         """
-        return list(self._predictions([Path(path) for path in paths], top, batch_size))
+        files = [paths] if isinstance(paths, str | Path) else paths
+        return list(self._predictions([Path(file) for file in files], top, batch_size))
 
     def _predictions(self, paths: list[Path], top: int, batch_size: int) -> Iterator[dict[str, Any]]:
         for start in range(0, len(paths), batch_size):

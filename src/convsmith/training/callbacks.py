@@ -102,22 +102,23 @@ class TensorBoard:
 
 
 class _Interrupt:
-    """Notes the first Ctrl-C instead of raising; the second one raises as ever."""
+    """Notes the first Ctrl-C, or a scheduler's SIGTERM, instead of dying of it; the second acts as ever."""
 
     def __init__(self) -> None:
         self.asked = False
-        self.before: Any = None
+        self.before: dict[signal.Signals, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGINT, self._note)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         self.release()
 
     def release(self) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
-            self.before = None
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
 
 
 def snapshot(state: Fit) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+
+import torch
 
 from convsmith import catalog
 from convsmith.data.dataset import Dataset
@@ -27,6 +30,15 @@ def fill(recipe: Recipe, dataset: Dataset) -> tuple[Recipe, dict[str, str]]:
         recipe.data.augment, reasons["data.augment"] = _augment(dataset)
     recipe.optimizer = _optimizer(recipe, reasons)
     return recipe, reasons
+
+
+def precision(accelerator: str) -> tuple[Literal["32-true", "16-mixed", "bf16-mixed"], str]:
+    """The arithmetic for ``"cpu"`` or ``"cuda"``, and why."""
+    if accelerator == "cpu":
+        return "32-true", "a CPU seldom gains from 16 bits"
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16-mixed", "this GPU multiplies bfloat16 several times faster, with float32's range"
+    return "16-mixed", "this GPU multiplies float16 faster; the loss is scaled to stay in its range"
 
 
 def _absolute(path: str | None) -> str | None:

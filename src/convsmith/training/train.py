@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sysconfig
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ from convsmith.run.predictor import Predictor
 from convsmith.training import start
 from convsmith.training.average import exponential_average
 from convsmith.training.callbacks import Checkpoints, EarlyStopping, KeepBest, TensorBoard, restore
-from convsmith.training.defaults import fill
+from convsmith.training.defaults import fill, precision
 from convsmith.training.loop import Fit, fit
 from convsmith.training.task import Task
 
@@ -56,12 +57,17 @@ def train(
     Raises:
         UserError: on whatever is wrong with data, recipe or machine.
     """
-    fabric = _fabric(recipe.train)
+    accelerator = pick_device(recipe.train.device)
+    reasons: dict[str, str] = {}
+    if recipe.train.precision is None:
+        recipe.train.precision, reasons["train.precision"] = precision(accelerator)
+    fabric = _fabric(recipe.train, accelerator)
     if not fabric.is_global_zero:
         track = silent
     dataset = _prepared(recipe, fabric, track)
     recipe.model = start.architecture(recipe)
-    recipe, reasons = fill(recipe, dataset)
+    recipe, more = fill(recipe, dataset)
+    reasons.update(more)
     if resume and run.data.exists() and run.read_json(run.data)["fingerprint"] != dataset.fingerprint:
         raise UserError(
             f"the images of {recipe.data.path} have changed since {shown(run.path)} began; restore them, or "
@@ -79,6 +85,9 @@ def train(
         own += _keepers(run, recipe, dataset)
         own += callbacks
     fit(state, own)
+    if torch.distributed.is_initialized():
+        # A process that exits with an open group now and then aborts on the group's threads.
+        torch.distributed.destroy_process_group()
     return state, dataset
 
 
@@ -106,8 +115,8 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
     else:
         model, findings = start.initial(recipe, dataset)
         dataset.findings.extend(findings)
-    if options.compile and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
-        raise UserError("train.compile needs a C++ compiler; install one (g++), or leave it out")
+    if options.compile:
+        _refuse_compile()
     if options.channels_last:
         model = model.to(memory_format=torch.channels_last)
     task = Task(model, objectives.build(recipe.objective)).to(fabric.device)
@@ -136,13 +145,22 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
     )
 
 
-def _fabric(options: recipes.Train) -> Fabric:
-    accelerator = pick_device(options.device)
+def _refuse_compile() -> None:
+    """torch.compile writes C++ and builds it; say what is missing before an hour is planned around it."""
+    if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        raise UserError("train.compile needs a C++ compiler; install one (g++), or leave it out")
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        raise UserError("train.compile needs Python's headers; install them (python3-dev), or leave it out")
+
+
+def _fabric(options: recipes.Train, accelerator: str) -> Fabric:
     many = options.devices * options.nodes > 1
     if accelerator == "cuda" and options.devices > torch.cuda.device_count():
         raise UserError(
             f"there are {torch.cuda.device_count()} CUDA devices, not {options.devices}; lower --devices"
         )
+    # All batches have one of two sizes, so that trying the convolution algorithms pays at once.
+    torch.backends.cudnn.benchmark = True
     fabric = Fabric(
         accelerator=accelerator,
         devices=options.devices,
