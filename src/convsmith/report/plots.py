@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from convsmith.run.evaluation import Evaluation
 
@@ -30,14 +31,15 @@ Row = Mapping[str, float]
 
 def _svg(figure: Figure, label: str) -> str:
     text = io.StringIO()
-    figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
+    figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
 def _axes(width: float = 5.2, height: float = 3.2) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width, height))
+    # Constrained rather than cut to fit: curves side by side keep one size.
+    figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
@@ -49,14 +51,19 @@ def curve(
         figure, axes = _axes()
         epochs = [row["epoch"] for row in rows]
         for (column, label), color in zip(columns.items(), (BLUE, ORANGE)):
-            values = [row[column] for row in rows]
+            line = [row[column] for row in rows]
             marker = "o" if len(rows) < 15 else None
-            axes.plot(epochs, values, color=color, label=label, marker=marker, markersize=3.5, linewidth=1.8)
+            axes.plot(epochs, line, color=color, label=label, marker=marker, markersize=3.5, linewidth=1.8)
         axes.axvline(best, color=GREY, linewidth=0.8, linestyle=":")
         axes.set(title=title, xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        if log and min(row[column] for row in rows for column in columns) > 0:
+        values = [row[column] for row in rows for column in columns]
+        # Over a narrow range a logarithmic axis has one label, or none.
+        if log and max(values) > 5 * min(values) > 0:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         if len(columns) > 1:
             axes.legend(frameon=False)
         return _svg(figure, title)
