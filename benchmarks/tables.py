@@ -52,7 +52,8 @@ def table(head: tuple[str, ...], rows: list[list[str]]) -> str:
 
 def accuracy(words: dict[str, Any]) -> str:
     rows = []
-    for plan in ("digits", "mnist", "cifar10"):
+    plans = ("digits", "mnist", "cifar10", "cifar10_long")
+    for plan in (plan for plan in plans if (RESULTS / f"{plan}.json").exists()):
         for run in results(plan)["runs"].values():
             net = run["recipe"]["model"]
             net = net if isinstance(net, str) else next(iter(net))
@@ -61,7 +62,7 @@ def accuracy(words: dict[str, Any]) -> str:
                 net += f", width {options['width']}"
             rows.append(
                 [
-                    plan,
+                    plan.removesuffix("_long"),
                     net,
                     f"{run['parameters']:,}",
                     str(run["epochs"]),

@@ -21,6 +21,7 @@ RECIPES = Path(__file__).parent / "recipes"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PLANS = {
     "cifar10": [RECIPES / "cifar10.yaml"],
+    "cifar10_long": [RECIPES / "cifar10_long.yaml"],
     "mnist": [RECIPES / "lenet5.yaml", RECIPES / "lenet300_100.yaml"],
     "digits": [EXAMPLES / "digits.yaml"],
 }

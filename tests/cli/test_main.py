@@ -58,6 +58,13 @@ def test_help_is_quick_and_imports_no_torch() -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
 
 
+def test_version(tmp_path: Path) -> None:
+    import convsmith
+
+    done = _in_process(["--version"], tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"convsmith {convsmith.__version__}\n")
+
+
 def test_run_directory_holds_all_it_promises(trained: Path) -> None:
     names = {file.name for file in trained.iterdir() if not file.name.startswith(".")}
     assert names == {

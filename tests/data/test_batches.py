@@ -75,6 +75,7 @@ def test_an_epoch_goes_on_in_the_middle() -> None:
         assert a.images.equal(b.images)
         assert a.targets.equal(b.targets)
         assert a.share == b.share
+    assert list(made.epoch(2, first=len(whole))) == [], "killed after the last batch, before the epoch's end"
 
 
 def test_augmentation_does_not_depend_on_the_number_of_processes() -> None:

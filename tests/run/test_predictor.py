@@ -56,6 +56,7 @@ def test_prediction_is_the_softmax_of_the_normalized_image(run: RunDirectory, tm
     whole = cs.load(run.weights).predict([file, file, file], batch_size=2)
     assert [row["probability"] for row in whole] == pytest.approx([found["probability"]] * 3, rel=1e-6)
     assert sum(row["probability"] for row in whole[0]["top"]) == pytest.approx(1.0)
+    assert cs.load(run.path).predict(str(file), top=2) == [found], "one path is one image, not its letters"
 
 
 def test_loading_needs_no_training_stack(run: RunDirectory) -> None:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,28 +95,62 @@ def test_a_users_mistake_is_said_once(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def _torchrun(port: int) -> list[dict[str, str]]:
+    """What torchrun tells its two processes."""
+    common = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+    }
+    elastic = {"TORCHELASTIC_RUN_ID": "1", "GROUP_RANK": "0"}
+    return [{**common, **elastic, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in (0, 1)]
+
+
+def _nodes(port: int) -> list[dict[str, str]]:
+    """One command on each of two machines."""
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [{**common, "NODE_RANK": str(rank)} for rank in (0, 1)]
+
+
+def _slurm(port: int) -> list[dict[str, str]]:
+    """What srun tells two tasks on one machine."""
+    common = {
+        "SLURM_JOB_ID": "1",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NODEID": "0",
+        "SLURM_NODELIST": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    return [{**common, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in (0, 1)]
+
+
 @pytest.mark.slow
-def test_torchrun_and_two_nodes_give_the_same_run(images: Path, tmp_path: Path) -> None:
-    """As the README says it: torchrun with two processes, and one command each on two machines."""
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [(_torchrun, ["--devices", "2"]), (_nodes, ["--nodes", "2"]), (_slurm, ["--devices", "2"])],
+    ids=["torchrun", "nodes", "slurm"],
+)
+def test_processes_that_others_start(
+    images: Path, tmp_path: Path, way: Callable[[int], list[dict[str, str]]], words: list[str]
+) -> None:
+    """As the README says it, with the second process first: both end well, and only the first one speaks."""
     from torch.distributed.elastic.utils.distributed import get_free_port
 
-    words = ["-m", "convsmith.cli.main", "train", str(images), *map(str, WORDS)]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = run(*words[2:], "--out", tmp_path / "torchrun", "--devices", 2, script=(*torchrun, *words[:2]))
-    assert done.returncode == 0, done.stderr
-    port = str(get_free_port())
-    nodes = []
-    for rank in ("1", "0"):
-        places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": rank, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, *words, "--out", str(tmp_path / "nodes"), "--nodes", "2"]
-        nodes.append(
-            subprocess.Popen(command, env={**os.environ, **places}, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "convsmith", "train", str(images), "--out", str(tmp_path / "run")]
+    processes = [
+        subprocess.Popen(
+            [*command, *map(str, WORDS), *words],
+            env={**os.environ, **places, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-    for node in nodes:
-        _, errors = node.communicate(timeout=200)
-        assert node.returncode == 0, errors
-    curves = [RunDirectory(tmp_path / name).read_metrics() for name in ("torchrun", "nodes")]
-    for a, b in zip(*curves, strict=True):
-        assert {key: a[key] for key in a if key not in ("seconds", "images_per_second")} == {
-            key: b[key] for key in b if key not in ("seconds", "images_per_second")
-        }
+        for places in reversed(way(get_free_port()))
+    ]
+    answers = [process.communicate(timeout=200) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    assert ["report:" in out for out, _ in answers] == [False, True]
+    assert len(RunDirectory(tmp_path / "run").read_metrics()) == 3

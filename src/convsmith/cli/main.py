@@ -17,7 +17,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="From a folder of labelled images to a small, accurate, shipped ConvNet.",
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -25,6 +24,23 @@ Seed = Annotated[Optional[int], typer.Option(min=0, help="Of everything random."
 # What the system refuses on a user's machine: no right, no room, a read-only place.
 USERS_ERRNOS = (errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 DATA = "Folder CLASS/*.jpg, folder with train/ and val/, CSV (path, label), or a name such as digits."
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from convsmith import __version__
+
+        sys.stdout.write(f"convsmith {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """From a folder of labelled images to a small, accurate, shipped ConvNet."""
 
 
 @app.command()

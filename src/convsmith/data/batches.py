@@ -115,15 +115,19 @@ class Batches:
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Batches ``first``, ``first + 1``, ... of an epoch."""
         whole = self._order(epoch).tensor_split(len(self))[first:]
+        if not whole:  # resumed between the last batch and the epoch's end
+            return
         mine = [batch[self.rank :: self.world] for batch in whole]
         streams = self.split.store.stream([self.split.rows[batch] for batch in mine])
-        for number, (batch, pixels) in enumerate(zip(mine, streams), start=first):
+        ordered = self.targets[torch.cat(mine).to(self.device)]
+        targets = torch.split(ordered, [len(batch) for batch in mine])
+        for number, (own, pixels) in enumerate(zip(targets, streams), start=first):
             everyone = len(whole[number - first])
             yield Batch(
                 images=self._images(pixels, epoch, number, everyone),
-                targets=self.targets[batch.to(self.device)],
-                share=len(batch) * self.world / everyone,
-                count=len(batch),
+                targets=own,
+                share=len(own) * self.world / everyone,
+                count=len(own),
             )
 
     def _order(self, epoch: int) -> Tensor:

@@ -81,8 +81,10 @@ class Decoded:
         self.where = where
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        for rows in batches:
-            yield self.pixels[rows.to(self.pixels.device)]
+        # One transfer to the GPU for all batches: each by itself would make it wait.
+        everything = torch.cat(list(batches)).to(self.pixels.device)
+        for rows in torch.split(everything, [len(batch) for batch in batches]):
+            yield self.pixels[rows]
 
 
 class OnTheFly:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from convsmith.run.evaluation import Evaluation
 BLUE, ORANGE, GREY = "#1f6feb", "#d9480f", "#6b7280"
 STYLE = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a class may be called $x$
     "svg.hashsalt": "convsmith",  # the same run gives the same bytes
     "font.family": "sans-serif",
     "font.size": 10,
@@ -31,7 +33,10 @@ Row = Mapping[str, float]
 
 def _svg(figure: Figure, label: str) -> str:
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        # The browser draws the letters, with fonts that matplotlib may not have.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

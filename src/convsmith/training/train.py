@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from convsmith import catalog
 from convsmith import recipe as recipes
@@ -245,8 +246,10 @@ def _device_findings(recipe: Recipe, state: Fit) -> list[Finding]:
 
 
 def rank() -> int:
-    """This process's number among all that train together, before anything is launched."""
+    """This process's number among all that train together, before Fabric launches anything."""
     variables = os.environ
-    if "RANK" in variables:
+    if "RANK" in variables:  # torchrun
         return int(variables["RANK"])
+    if SLURMEnvironment.detect():
+        return int(variables["SLURM_PROCID"])
     return int(variables.get("NODE_RANK", 0)) + int(variables.get("LOCAL_RANK", 0))

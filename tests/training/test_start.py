@@ -1,0 +1,86 @@
+"""What a training starts from: weights are taken over where they fit, and refused where they don't."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from convsmith import catalog
+from convsmith.data.batches import Normalizer
+from convsmith.data.dataset import Dataset, prepare
+from convsmith.errors import UserError
+from convsmith.recipe import Data, Recipe, load
+from convsmith.run.directory import RunDirectory
+from convsmith.run.predictor import Predictor
+from convsmith.training import start
+
+
+@pytest.fixture
+def dataset(images: Path) -> Dataset:
+    return prepare(Data(path=str(images)))
+
+
+def source(folder: Path, classes: int) -> tuple[RunDirectory, dict[str, torch.Tensor]]:
+    torch.manual_seed(3)
+    net = catalog.build("model", "lenet5", num_classes=classes, in_channels=3, size=16)
+    run = RunDirectory(folder / "source")
+    run.path.mkdir()
+    names = [str(number) for number in range(classes)]
+    Predictor(net, "lenet5", names, 16, 3, Normalizer(torch.zeros(3), torch.ones(3))).save(run)
+    return run, {key: value.clone() for key, value in net.state_dict().items()}
+
+
+def planned(path: object, *words: str) -> Recipe:
+    recipe = load(overrides=list(words))
+    recipe.train.start_from = str(path)
+    recipe.model = start.architecture(recipe)
+    return recipe
+
+
+def test_a_run_of_as_many_classes_is_taken_whole(dataset: Dataset, tmp_path: Path) -> None:
+    run, weights = source(tmp_path, classes=3)
+    recipe = planned(run.path)
+    assert recipe.model == "lenet5", "the run knows its net"
+    for place in (run.path, run.weights):
+        model, findings = start.initial(planned(place), dataset)
+        assert findings == []
+        assert all(value.equal(weights[key]) for key, value in model.state_dict().items())
+
+
+def test_other_classes_get_a_new_head_alone(dataset: Dataset, tmp_path: Path) -> None:
+    run, weights = source(tmp_path, classes=7)
+    model, findings = start.initial(planned(run.path), dataset)
+    assert "the head (fc.weight, fc.bias) is new" in findings[0].seen
+    for key, value in model.state_dict().items():
+        assert value.equal(weights[key]) == (not key.startswith("fc.")), key
+    assert model.fc.weight.shape == (3, 500)
+
+
+def test_a_bare_weight_file_needs_the_nets_name(dataset: Dataset, tmp_path: Path) -> None:
+    _, weights = source(tmp_path, classes=3)
+    file = tmp_path / "bare.safetensors"
+    save_file({key: value.contiguous() for key, value in weights.items()}, file)
+    with pytest.raises(UserError, match=r"there is no model\.json beside it; name the net with --model"):
+        planned(file)
+    model, _ = start.initial(planned(file, "model=lenet5"), dataset)
+    assert all(value.equal(weights[key]) for key, value in model.state_dict().items())
+
+
+def test_refusals(dataset: Dataset, tmp_path: Path) -> None:
+    run, _ = source(tmp_path, classes=3)
+    with pytest.raises(UserError, match=r"doesn't fit this net: .* is missing or of another shape"):
+        start.initial(planned(run.path, "model=resnet20"), dataset)
+    with pytest.raises(UserError, match="there is no such run or file"):
+        start.initial(planned(tmp_path / "nowhere", "model=lenet5"), dataset)
+    run.weights.write_bytes(b"rubbish")
+    with pytest.raises(UserError, match="is not a whole safetensors file"):
+        start.initial(planned(run.path), dataset)
+    with pytest.raises(UserError, match="has the weights of another net than --model lenet5; name one"):
+        start.initial(planned("timm:resnet10t", "model=lenet5"), dataset)
+
+
+def test_timms_name_is_the_nets_name() -> None:
+    assert planned("timm:resnet10t").model == "timm:resnet10t"
