@@ -11,6 +11,24 @@ from convsmith import catalog
 from convsmith.errors import UserError
 from convsmith.objectives.penalties import L2
 
+# The notes' chapters, Chinese beside English.
+CHAPTERS = {
+    "0 基础理论 fundamentals",
+    "1 基本部件 layers",
+    "2 重要概念 concepts",
+    "3 经典结构 architectures",
+    "4 网络压缩 compression",
+    "5 数据扩充 augmentation",
+    "6 数据预处理 preprocessing",
+    "7 参数初始化 initialization",
+    "8 目标函数 objectives",
+    "9 正则化 regularization",
+    "10 网络训练 training",
+    "11 不平衡样本 imbalance",
+    "12 模型集成 ensembles",
+    "13 数学 norms",
+}
+
 
 def test_index_reads_every_card_without_torch() -> None:
     code = (
@@ -31,7 +49,8 @@ def test_card_tells_the_truth(key: tuple[str, str]) -> None:
     parameters = inspect.signature(target).parameters.values()
     assert card.arguments == tuple(p.name for p in parameters if p.default is not inspect.Parameter.empty)
     assert card.summary.endswith("."), "a card needs a one-sentence docstring"
-    assert card.chapter
+    assert card.chapter in CHAPTERS, "one name a chapter, or the index falls apart"
+    assert card.source
     assert card.use
 
 

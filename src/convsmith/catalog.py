@@ -2,7 +2,7 @@
 
 A technique is a function or class with its card on top:
 
-    @technique("optimizer", "sgd", source="Robbins & Monro 1951", chapter="11 优化", use="the default")
+    @technique("optimizer", "sgd", source="Robbins & Monro 1951", chapter="10 网络训练 training", use="...")
     def sgd(params, lr: float = 0.1, momentum: float = 0.9): ...
 
 The card's arguments are literals, so :func:`index` reads them from the source text and never imports torch.

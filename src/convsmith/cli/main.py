@@ -247,7 +247,7 @@ def techniques(
             output.say(f"{card.kind} {card.name}({', '.join(card.arguments)})\n  {card.summary}")
             output.say(f"  use:     {card.use}\n  source:  {card.source}\n  chapter: {card.chapter}")
     else:
-        for group in sorted({getattr(card, by) for card in cards}):
+        for group in sorted({getattr(card, by) for card in cards}, key=_in_order):
             rows = [[card.name, card.use] for card in cards if getattr(card, by) == group]
             width = max(len(row[0]) for row in rows)
             output.say(group)
@@ -255,10 +255,16 @@ def techniques(
                 output.say(f"  {row[0]:<{width}}  {row[1]}")
 
 
+def _in_order(group: str) -> tuple[int, str]:
+    """Chapter 10 after chapter 9."""
+    number = group.partition(" ")[0]
+    return int(number) if number.isdigit() else 0, group
+
+
 def main() -> None:
     """Entry point: 0 on success, 2 on a user's mistake, 1 on a fault of ours."""
     try:
-        app(standalone_mode=False)
+        app(prog_name="convsmith", standalone_mode=False)
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -280,7 +286,11 @@ def _typer_error(error: Any) -> None:
         _fail("interrupted; a run goes on from its last checkpoint with --resume")
     # Told by its manners: some versions of typer bring their own copy of click, others import it.
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        _fail(error.format_message().strip() or "see --help")
+        text = error.format_message().strip() or "see --help"
+        if text.startswith("Usage:"):  # no command at all
+            sys.stderr.write(f"{text}\n")
+            sys.exit(2)
+        _fail(text)
     raise error
 
 

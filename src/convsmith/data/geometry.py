@@ -27,7 +27,7 @@ class Geometry(Protocol):
     "augmentation",
     "flip",
     source="Simonyan & Zisserman 2015",
-    chapter="5 数据扩充",
+    chapter="5 数据扩充 augmentation",
     use="left and right mean the same",
 )
 class Flip:
@@ -53,7 +53,7 @@ class Flip:
     "augmentation",
     "crop",
     source="Krizhevsky et al. 2012; He et al. 2016, section 4.2",
-    chapter="5 数据扩充",
+    chapter="5 数据扩充 augmentation",
     use="objects aren't always in the same place",
 )
 class Crop:

@@ -27,7 +27,7 @@ def generator(*key: int) -> torch.Generator:
     "sampler",
     "shuffle",
     source="Bottou 2012, Stochastic gradient descent tricks",
-    chapter="11 训练",
+    chapter="10 网络训练 training",
     use="classes are about even: mini-batches drawn without replacement",
 )
 class Shuffle(Sampler[int]):

@@ -18,7 +18,7 @@ Size = Annotated[int, Ge(1)]
     "model",
     "timm",
     source="Wightman 2019, PyTorch Image Models",
-    chapter="3 经典网络",
+    chapter="3 经典结构 architectures",
     use="larger images, and pretrained weights: timm:NAME",
 )
 def backbone(

@@ -60,7 +60,7 @@ class LeNet300(Classifier):
     "model",
     "lenet5",
     source="LeCun et al. 1998, in Caffe's version (431,080 parameters at 1x28x28)",
-    chapter="3 经典网络",
+    chapter="3 经典结构 architectures",
     use="small grey images such as digits",
 )
 def lenet5(
@@ -86,7 +86,7 @@ def lenet5(
     "model",
     "lenet300_100",
     source="LeCun et al. 1998 (266,610 parameters at 1x28x28)",
-    chapter="3 经典网络",
+    chapter="3 经典结构 architectures",
     use="a fully connected net to compare with, and to compress",
 )
 def lenet300_100(

@@ -86,7 +86,7 @@ def _resnet(
     "model",
     "resnet20",
     source="He et al. 2016, section 4.2",
-    chapter="3 经典网络",
+    chapter="3 经典结构 architectures",
     use="small images on a CPU or a phone",
 )
 def resnet20(
@@ -108,7 +108,7 @@ def resnet20(
     "model",
     "resnet32",
     source="He et al. 2016, section 4.2",
-    chapter="3 经典网络",
+    chapter="3 经典结构 architectures",
     use="small images, a little more accuracy for 1.7 times the work",
 )
 def resnet32(
@@ -130,7 +130,7 @@ def resnet32(
     "model",
     "resnet44",
     source="He et al. 2016, section 4.2",
-    chapter="3 经典网络",
+    chapter="3 经典结构 architectures",
     use="small images, between ResNet-32 and ResNet-56",
 )
 def resnet44(
@@ -152,7 +152,7 @@ def resnet44(
     "model",
     "resnet56",
     source="He et al. 2016, section 4.2",
-    chapter="3 经典网络",
+    chapter="3 经典结构 architectures",
     use="small images and a GPU",
 )
 def resnet56(
@@ -174,7 +174,7 @@ def resnet56(
     "model",
     "resnet110",
     source="He et al. 2016, section 4.2",
-    chapter="3 经典网络",
+    chapter="3 经典结构 architectures",
     use="small images and patience",
 )
 def resnet110(

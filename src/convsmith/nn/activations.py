@@ -10,14 +10,18 @@ from torch import nn
 from convsmith.catalog import technique
 
 
-@technique("activation", "relu", source="Nair & Hinton 2010", chapter="6 激活函数", use="the default")
+@technique("activation", "relu", source="Nair & Hinton 2010", chapter="1 基本部件 layers", use="the default")
 def relu() -> nn.Module:
     """max(x, 0)."""
     return nn.ReLU(inplace=True)
 
 
 @technique(
-    "activation", "leaky_relu", source="Maas et al. 2013", chapter="6 激活函数", use="units die under ReLU"
+    "activation",
+    "leaky_relu",
+    source="Maas et al. 2013",
+    chapter="1 基本部件 layers",
+    use="units die under ReLU",
 )
 def leaky_relu(slope: Annotated[float, Ge(0)] = 0.01) -> nn.Module:
     """x for x > 0, slope * x below."""
@@ -28,7 +32,7 @@ def leaky_relu(slope: Annotated[float, Ge(0)] = 0.01) -> nn.Module:
     "activation",
     "prelu",
     source="He et al. 2015",
-    chapter="6 激活函数",
+    chapter="1 基本部件 layers",
     use="much data: the slope is learned",
 )
 def prelu(init: float = 0.25) -> nn.Module:
@@ -37,7 +41,11 @@ def prelu(init: float = 0.25) -> nn.Module:
 
 
 @technique(
-    "activation", "elu", source="Clevert et al. 2016", chapter="6 激活函数", use="nets without normalization"
+    "activation",
+    "elu",
+    source="Clevert et al. 2016",
+    chapter="1 基本部件 layers",
+    use="nets without normalization",
 )
 def elu(alpha: Annotated[float, Gt(0)] = 1.0) -> nn.Module:
     """x for x > 0, alpha * (exp(x) - 1) below."""
@@ -48,7 +56,7 @@ def elu(alpha: Annotated[float, Gt(0)] = 1.0) -> nn.Module:
     "activation",
     "tanh",
     source="LeCun et al. 1998",
-    chapter="6 激活函数",
+    chapter="1 基本部件 layers",
     use="shallow nets of the old school",
 )
 def tanh() -> nn.Module:
@@ -60,7 +68,7 @@ def tanh() -> nn.Module:
     "activation",
     "sigmoid",
     source="Rumelhart et al. 1986",
-    chapter="6 激活函数",
+    chapter="1 基本部件 layers",
     use="to see gradients vanish",
 )
 def sigmoid() -> nn.Module:

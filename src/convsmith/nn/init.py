@@ -24,7 +24,9 @@ def _everywhere(fill: Callable[[Tensor], Tensor]) -> Init:
     return initialize
 
 
-@technique("init", "he", source="He et al. 2015", chapter="7 参数初始化", use="ReLU and its family")
+@technique(
+    "init", "he", source="He et al. 2015", chapter="7 参数初始化 initialization", use="ReLU and its family"
+)
 def he() -> Init:
     """Gaussian with variance 2 / fan_out, biases zero.
 
@@ -41,7 +43,7 @@ def he() -> Init:
     "init",
     "xavier",
     source="Glorot & Bengio 2010",
-    chapter="7 参数初始化",
+    chapter="7 参数初始化 initialization",
     use="tanh, sigmoid or no activation",
 )
 def xavier() -> Init:

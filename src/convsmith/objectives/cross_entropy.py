@@ -14,7 +14,7 @@ from convsmith.catalog import technique
     "term",
     "cross_entropy",
     source="Bishop 1995; smoothing: Szegedy et al. 2016, section 7",
-    chapter="8 目标函数",
+    chapter="8 目标函数 objectives",
     use="the default for classification",
 )
 def cross_entropy(smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0) -> nn.Module:

@@ -16,7 +16,7 @@ from convsmith.nn.weights import weights
     "term",
     "l2",
     source="Krogh & Hertz 1991",
-    chapter="10 网络正则化",
+    chapter="9 正则化 regularization",
     use="almost always; more of it when the net over-fits",
 )
 class L2(nn.Module):

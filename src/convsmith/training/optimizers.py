@@ -21,7 +21,7 @@ Beta = Annotated[float, Ge(0), Lt(1)]
     "optimizer",
     "sgd",
     source="Robbins & Monro 1951; Sutskever et al. 2013",
-    chapter="11 优化算法",
+    chapter="10 网络训练 training",
     use="the default",
 )
 def sgd(params: Params, lr: Rate = 0.1, momentum: Beta = 0.9, nesterov: bool = True) -> Optimizer:
@@ -37,7 +37,7 @@ def sgd(params: Params, lr: Rate = 0.1, momentum: Beta = 0.9, nesterov: bool = T
     "optimizer",
     "adam",
     source="Kingma & Ba 2015",
-    chapter="11 优化算法",
+    chapter="10 网络训练 training",
     use="gradients of very different size",
 )
 def adam(
@@ -55,7 +55,7 @@ def adam(
     "optimizer",
     "adamw",
     source="Loshchilov & Hutter 2019",
-    chapter="11 优化算法",
+    chapter="10 网络训练 training",
     use="Adam with weight decay",
 )
 def adamw(

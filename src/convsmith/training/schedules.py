@@ -26,7 +26,13 @@ def warmed(epoch: float, warmup: float) -> float:
     return min(1.0, max(epoch, 1e-3) / warmup) if warmup else 1.0
 
 
-@technique("schedule", "constant", source="", chapter="11 学习率", use="to see what the rate itself does")
+@technique(
+    "schedule",
+    "constant",
+    source="LeCun et al. 1998, Efficient BackProp",
+    chapter="10 网络训练 training",
+    use="to see what the rate itself does",
+)
 class Constant:
     """1 after the warm-up.
 
@@ -45,7 +51,7 @@ class Constant:
     "schedule",
     "step",
     source="Krizhevsky et al. 2012; He et al. 2016",
-    chapter="11 学习率",
+    chapter="10 网络训练 training",
     use="the papers' schedule",
 )
 class Step:
@@ -79,7 +85,7 @@ class Step:
     "schedule",
     "cosine",
     source="Loshchilov & Hutter 2017, without restarts",
-    chapter="11 学习率",
+    chapter="10 网络训练 training",
     use="the default",
 )
 class Cosine:
