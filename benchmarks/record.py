@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 from collections.abc import Mapping
@@ -29,11 +28,3 @@ def keep(name: str, figures: Mapping[str, Any]) -> None:
     content = {"benchmark": name, **figures, "conditions": conditions()}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
-
-
-def arguments(description: str | None) -> argparse.Namespace:
-    """Every benchmark takes the image folder and a place for its runs."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("data", type=Path, help="image folder with train/ and test/")
-    parser.add_argument("--out", type=Path, required=True, help="new folder for the runs")
-    return parser.parse_args()

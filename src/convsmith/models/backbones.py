@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from typing import Annotated
 
 import timm
 from annotated_types import Ge
+from huggingface_hub import constants
 from torch import nn
 
 from convsmith.catalog import technique
@@ -43,13 +48,14 @@ def backbone(
         hint = close if "did you mean" in close else "; see timm.list_models()"
         raise UserError(f"timm has no net {architecture!r}{hint}")
     try:
-        model: nn.Module = timm.create_model(
-            architecture,
-            pretrained=pretrained,
-            num_classes=num_classes,
-            in_chans=in_channels,
-            drop_rate=drop_rate,
-        )
+        with _hub() if pretrained else contextlib.nullcontext():
+            model: nn.Module = timm.create_model(
+                architecture,
+                pretrained=pretrained,
+                num_classes=num_classes,
+                in_chans=in_channels,
+                drop_rate=drop_rate,
+            )
     except Exception as error:  # the hub's client raises a dozen kinds
         if not pretrained:
             raise UserError(f"timm cannot build {architecture!r}: {_line(error)}") from None
@@ -58,6 +64,28 @@ def backbone(
             f"the hub, name a weight file with --from FILE, or train from scratch with --model timm:{plain}"
         ) from None
     return model
+
+
+@contextlib.contextmanager
+def _hub() -> Iterator[None]:
+    """Where the hub can't be reached, only its cache is asked: its client would retry for a minute first."""
+    before = constants.HF_HUB_OFFLINE
+    try:
+        constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _reachable(address: str) -> bool:
+    try:
+        # Through the proxies of the environment, as the client goes.
+        urllib.request.urlopen(address, timeout=10).close()
+    except urllib.error.HTTPError:
+        return True  # it answers
+    except OSError:
+        return False
+    return True
 
 
 def _line(error: Exception) -> str:
