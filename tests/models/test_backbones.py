@@ -47,7 +47,7 @@ def test_pretrained_without_the_hub_is_one_sentence(
 def test_a_hub_that_answers_is_asked() -> None:
     """Any answer counts, also a refusal; silence does not."""
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
-        thread = threading.Thread(target=server.handle_request)
+        thread = threading.Thread(target=server.handle_request, daemon=True)
         thread.start()
         address = f"http://127.0.0.1:{server.server_port}"
         assert _reachable(address), "501, not implemented, is an answer"

@@ -79,8 +79,8 @@ def _hub() -> Iterator[None]:
 
 def _reachable(address: str) -> bool:
     try:
-        # Through the proxies of the environment, as the client goes.
-        urllib.request.urlopen(address, timeout=10).close()
+        # Through the environment's proxies, as the client goes; urlopen would keep those of its first call.
+        urllib.request.build_opener().open(address, timeout=10).close()
     except urllib.error.HTTPError:
         return True  # it answers
     except OSError:
