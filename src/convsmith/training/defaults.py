@@ -37,7 +37,7 @@ def precision(accelerator: str) -> tuple[Literal["32-true", "16-mixed", "bf16-mi
     if accelerator == "cpu":
         return "32-true", "a CPU seldom gains from 16 bits"
     if torch.cuda.is_bf16_supported(including_emulation=False):
-        return "bf16-mixed", "this GPU multiplies bfloat16 several times faster, with float32's range"
+        return "bf16-mixed", "this GPU multiplies bfloat16 faster, with float32's range"
     return "16-mixed", "this GPU multiplies float16 faster; the loss is scaled to stay in its range"
 
 
