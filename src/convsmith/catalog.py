@@ -6,6 +6,10 @@ A technique is a function or class with its card on top:
     def sgd(params, lr: float = 0.1, momentum: float = 0.9): ...
 
 The card's arguments are literals, so :func:`index` reads them from the source text and never imports torch.
+A family is one function with several names, of which each passes its own first argument:
+
+    @technique("model", "vgg{depth}", depth=(11, 13, 16, 19), source=...)
+    def vgg(depth, num_classes=1000): ...
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import functools
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,13 +44,18 @@ class Card:
     attribute: str
     arguments: tuple[str, ...]
     summary: str
+    # What a family's name passes to its function, e.g. ("depth", 16).
+    member: tuple[str, int] | None = None
 
 
-def technique(kind: str, name: str, *, source: str, chapter: str, use: str) -> Callable[[T], T]:
+def technique(
+    kind: str, name: str, *, source: str, chapter: str, use: str, **members: tuple[int, ...]
+) -> Callable[[T], T]:
     """Register the function or class below under ``kind`` and ``name``; all arguments must be literals.
 
-    Each call, through a recipe or from Python, has its options checked against the signature's
-    annotations, and leaves a note on the result from which :func:`describe` answers.
+    ``name`` may be a pattern over one of ``members``, ``"vgg{depth}"`` with ``depth=(11, 13)``. Each call,
+    through a recipe or from Python, has its options checked against the signature's annotations, and leaves
+    a note on the result from which :func:`describe` answers.
 
     Raises:
         UserError: on a call with an option of the wrong type or out of its range.
@@ -54,19 +63,23 @@ def technique(kind: str, name: str, *, source: str, chapter: str, use: str) -> C
 
     def register(target: T) -> T:
         if inspect.isclass(target):
-            type.__setattr__(target, "__init__", _recording(target.__init__, kind, name, is_method=True))
+            type.__setattr__(target, "__init__", _recording(target.__init__, kind, name, members))
             return target
-        return typing.cast(T, _recording(target, kind, name, is_method=False))
+        return typing.cast(T, _recording(target, kind, name, members))
 
     return register
 
 
-def _recording(call: Callable[..., Any], kind: str, name: str, *, is_method: bool) -> Callable[..., Any]:
+def _recording(
+    call: Callable[..., Any], kind: str, pattern: str, members: Mapping[str, tuple[int, ...]]
+) -> Callable[..., Any]:
     signature = inspect.signature(call)
+    is_method = next(iter(signature.parameters), "") == "self"
 
     @functools.wraps(call)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
+        name = pattern.format(**_member(kind, pattern, members, bound.arguments))
         options = {
             key: value
             for key, value in bound.arguments.items()
@@ -80,6 +93,17 @@ def _recording(call: Callable[..., Any], kind: str, name: str, *, is_method: boo
         return result
 
     return wrapper
+
+
+def _member(
+    kind: str, pattern: str, members: Mapping[str, tuple[int, ...]], given: Mapping[str, Any]
+) -> dict[str, int]:
+    """Which of a family's names a call stands for."""
+    for key, values in members.items():
+        if given[key] not in values:
+            known = ", ".join(pattern.format(**{key: value}) for value in values)
+            raise UserError(f"there is no {kind} {pattern.format(**{key: given[key]})}; there are {known}")
+    return {key: given[key] for key in members}
 
 
 def _validated(call: Callable[..., Any], kind: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -141,20 +165,24 @@ def _cards_of(node: ast.FunctionDef | ast.ClassDef, module: str) -> list[Card]:
     for call in node.decorator_list:
         if not (isinstance(call, ast.Call) and getattr(call.func, "id", "") == "technique"):
             continue
-        kind, name = (ast.literal_eval(argument) for argument in call.args)
+        kind, pattern = (ast.literal_eval(argument) for argument in call.args)
         words = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+        described = {key: words.pop(key) for key in ("source", "chapter", "use")}
         summary = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
-        found.append(
+        members: list[Any] = [(key, value) for key, values in words.items() for value in values] or [None]
+        found += [
             Card(
                 kind,
-                name,
-                **words,
+                pattern.format(**dict([member] if member else [])),
+                **described,
                 module=module,
                 attribute=node.name,
                 arguments=_options(node),
                 summary=summary,
+                member=member,
             )
-        )
+            for member in members
+        ]
     return found
 
 
@@ -235,7 +263,24 @@ def validate(kind: str, spec: Spec) -> None:
     call = inspect.unwrap(target.__init__ if inspect.isclass(target) else target)
     _validated(call, kind, name, arguments)
     for key in set(arguments) & {k for k, _ in index()}:
-        validate(key, arguments[key])  # an activation or initialization inside a net
+        if arguments[key] is not None:
+            validate(key, arguments[key])  # an activation or initialization inside a net
+
+
+def kind_of(name: str, kinds: Sequence[str]) -> str:
+    """Which of several kinds has a technique of this name.
+
+    Raises:
+        UserError: if none has, with the nearest name of all.
+
+    >>> kind_of("l2", ["term", "regularizer"])
+    'term'
+    """
+    for kind in kinds:
+        if (kind, name) in index():
+            return kind
+    known = sorted(other for kind in kinds for other in names(kind))
+    raise UserError(f"there is no {kinds[0]} {name!r}{nearest(name, known)}")
 
 
 def base_name(name: str) -> str:
@@ -265,6 +310,9 @@ def build(kind: str, spec: Spec, **given: Any) -> Any:
     clash = sorted(set(arguments) & set(supplied))
     if clash:
         raise UserError(f"{kind} {name}: {clash[0]} follows from the data; take it out of the recipe")
+    member = card(kind, base_name(name)).member
+    if member is not None:
+        supplied[member[0]] = member[1]
     if ":" not in name:
         return target(**supplied, **arguments)
     built = target(name.partition(":")[2], **supplied, **arguments)

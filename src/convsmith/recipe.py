@@ -92,7 +92,10 @@ _CHOICE: dict[Keys, str] = {
     ("schedule",): "schedule",
     ("data", "sampler"): "sampler",
 }
-_SET: dict[Keys, str] = {("objective",): "term", ("data", "augment"): "augmentation"}
+_SET: dict[Keys, tuple[str, ...]] = {
+    ("objective",): ("term", "regularizer"),
+    ("data", "augment"): ("augmentation",),
+}
 
 
 def load(file: str | Path | None = None, overrides: Iterable[str] = ()) -> Recipe:
@@ -201,10 +204,10 @@ def _validated(tree: dict[str, Any], where: dict[Keys, str]) -> Recipe:
     for keys, kind in _CHOICE.items():
         spec = _at(recipe, keys)
         if spec is not None:
-            _check(kind, spec, keys, where)
-    for keys, kind in _SET.items():
+            _check((kind,), spec, keys, where)
+    for keys, kinds in _SET.items():
         for name, arguments in (_at(recipe, keys) or {}).items():
-            _check(kind, {name: arguments}, keys, where)
+            _check(kinds, {name: arguments}, keys, where)
     if not recipe.objective:
         raise UserError(
             _place(("objective",), where) + "objective needs at least one term, e.g. cross_entropy"
@@ -219,9 +222,9 @@ def _at(recipe: Recipe, keys: Keys) -> Any:
     return node
 
 
-def _check(kind: str, spec: Section, keys: Keys, where: dict[Keys, str]) -> None:
+def _check(kinds: tuple[str, ...], spec: Section, keys: Keys, where: dict[Keys, str]) -> None:
     try:
-        catalog.validate(kind, spec)
+        catalog.validate(kinds[0] if len(kinds) == 1 else catalog.kind_of(next(iter(spec)), kinds), spec)
     except UserError as error:
         # The deepest key that the message names carries the line.
         text = str(error)

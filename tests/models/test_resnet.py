@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from convsmith import catalog
-from convsmith.models.resnet import BasicBlock, resnet20
+from convsmith.models.resnet import BasicBlock, PadShortcut, small_resnet
+from convsmith.nn.parts import Parts
 from convsmith.nn.summary import summarize
 
 # He et al. 2016, section 4.2: 6n+2 layers, 16-32-64 filters, zero-padded shortcuts; summed by hand:
@@ -29,12 +30,12 @@ def test_parameters_are_the_papers(depth: int) -> None:
 
 
 def test_multiply_accumulates_are_the_papers() -> None:
-    assert summarize(resnet20(), (3, 32, 32)).macs == pytest.approx(41e6, rel=0.02)
+    assert summarize(small_resnet(20), (3, 32, 32)).macs == pytest.approx(41e6, rel=0.02)
 
 
 def test_block_adds_its_subsampled_zero_padded_input() -> None:
     torch.manual_seed(0)
-    block = BasicBlock(4, 8, stride=2, activation="relu").eval()
+    block = BasicBlock(4, 8, 2, Parts(norm="batch"), PadShortcut(4, 2)).eval()
     nn.init.zeros_(block.bn2.weight)  # silences the convolutions
     x = torch.randn(2, 4, 6, 6).abs()
     expected = torch.cat([torch.zeros(2, 2, 3, 3), x[:, :, ::2, ::2], torch.zeros(2, 2, 3, 3)], 1)
@@ -43,7 +44,7 @@ def test_block_adds_its_subsampled_zero_padded_input() -> None:
 
 def test_net_is_its_blocks_in_order() -> None:
     torch.manual_seed(0)
-    net = resnet20(width=4).eval()
+    net = small_resnet(20, width=4).eval()
     x = torch.randn(1, 3, 9, 11)
     y = F.relu(net.bn1(net.conv1(x)))
     for stage in (net.layer1, net.layer2, net.layer3):
@@ -53,7 +54,7 @@ def test_net_is_its_blocks_in_order() -> None:
 
 
 def test_activation_by_name() -> None:
-    net = resnet20(activation={"leaky_relu": {"slope": 0.2}})
+    net = small_resnet(20, activation={"leaky_relu": {"slope": 0.2}})
     slopes = {m.negative_slope for m in net.modules() if isinstance(m, nn.LeakyReLU)}
     assert slopes == {0.2}
     assert not any(isinstance(m, nn.ReLU) for m in net.modules())

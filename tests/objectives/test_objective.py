@@ -39,6 +39,6 @@ def test_a_term_that_reads_something_unknown_is_refused() -> None:
 
 
 def test_penalties_are_not_means_over_images() -> None:
-    objective = build({"cross_entropy": {"smoothing": 0.1}, "l2": {}})
+    objective, _ = build({"cross_entropy": {"smoothing": 0.1}, "l2": {}})
     assert objective.per_image("cross_entropy")
     assert not objective.per_image("l2")

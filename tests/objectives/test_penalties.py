@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from convsmith.models.resnet import resnet20
+from convsmith.models.resnet import small_resnet
 from convsmith.nn.weights import weights
 from convsmith.objectives.penalties import L2
 
 
 def test_l2_is_half_the_squared_norm_of_the_weights() -> None:
-    net = resnet20(width=2)
+    net = small_resnet(20, width=2)
     expected = sum(p.detach().double().square().sum() for n, p in net.named_parameters() if p.ndim > 1)
     assert L2(weight=0.3)(net).item() == pytest.approx(0.15 * expected.item(), rel=1e-5)
 

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
 from convsmith import catalog
 from convsmith.catalog import Spec, technique
-from convsmith.errors import UserError
-from convsmith.nn.classifier import Classifier
+from convsmith.nn.classifier import Classifier, require
+from convsmith.nn.parts import Parts
 
 Size = Annotated[int, Ge(1)]
 
 
 class LeNet5(Classifier):
-    """Two 5x5 convolutions with max pooling, one hidden layer of 500 units."""
+    """Two 5x5 convolutions with pooling, one hidden layer of 500 units."""
 
-    def __init__(self, num_classes: int, in_channels: int, size: int, activation: Spec) -> None:
-        super().__init__(num_features=500)
-        if size < 16:
-            raise UserError(f"lenet5 needs images of at least 16 pixels, got {size}; set data.size")
+    def __init__(self, num_classes: int, in_channels: int, size: int, parts: Parts) -> None:
+        super().__init__(500, parts)
         self.conv1 = nn.Conv2d(in_channels, 20, 5)
+        self.norm1 = parts.normalize(20)
+        self.pool1 = parts.pool(20, 2)
         self.conv2 = nn.Conv2d(20, 50, 5)
+        self.norm2 = parts.normalize(50)
+        self.pool2 = parts.pool(50, 2)
         side = ((size - 4) // 2 - 4) // 2
         self.fc1 = nn.Linear(50 * side * side, 500)
-        self.act = catalog.build("activation", activation)
+        self.act = parts.act(500)
         self.reset_classifier(num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(self.conv1(x), 2)
-        return F.max_pool2d(self.conv2(x), 2)
+        x = self.pool1(self.norm1(self.conv1(x)))
+        maps: Tensor = self.pool2(self.norm2(self.conv2(x)))
+        return maps
 
     def pool(self, x: Tensor) -> Tensor:
         # contiguous: a flattened channels_last map would hand the units another order
@@ -43,17 +45,20 @@ class LeNet5(Classifier):
 class LeNet300(Classifier):
     """A perceptron with 300 and 100 hidden units."""
 
-    def __init__(self, num_classes: int, in_channels: int, size: int, activation: Spec) -> None:
-        super().__init__(num_features=100)
+    def __init__(self, num_classes: int, in_channels: int, size: int, parts: Parts) -> None:
+        super().__init__(100, parts)
         self.fc1 = nn.Linear(in_channels * size * size, 300)
         self.fc2 = nn.Linear(300, 100)
-        self.act1 = catalog.build("activation", activation)
-        self.act2 = catalog.build("activation", activation)
+        self.act1 = parts.act(300)
+        self.act2 = parts.act(100)
         self.reset_classifier(num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
         hidden: Tensor = self.act2(self.fc2(self.act1(self.fc1(x.contiguous().flatten(1)))))
         return hidden
+
+    def pool(self, x: Tensor) -> Tensor:
+        return x
 
 
 @technique(
@@ -68,6 +73,10 @@ def lenet5(
     in_channels: Size = 1,
     size: Size = 28,
     activation: Spec = "relu",
+    norm: Spec = "none",
+    pooling: Spec = "max",
+    dropout: Spec = "none",
+    neck: Spec = "none",
     init: Spec = "xavier",
 ) -> LeNet5:
     """LeNet-5: input (N, in_channels, size, size), size >= 16, output logits (N, num_classes).
@@ -77,7 +86,8 @@ def lenet5(
     >>> sum(p.numel() for p in lenet5().parameters())
     431080
     """
-    model = LeNet5(num_classes, in_channels, size, activation)
+    require("lenet5", size, 16)
+    model = LeNet5(num_classes, in_channels, size, Parts(activation, norm, pooling, dropout, neck))
     catalog.build("init", init)(model)
     return model
 
@@ -94,6 +104,8 @@ def lenet300_100(
     in_channels: Size = 1,
     size: Size = 28,
     activation: Spec = "relu",
+    dropout: Spec = "none",
+    neck: Spec = "none",
     init: Spec = "xavier",
 ) -> LeNet300:
     """LeNet-300-100: input (N, in_channels, size, size), output logits (N, num_classes).
@@ -101,6 +113,7 @@ def lenet300_100(
     >>> sum(p.numel() for p in lenet300_100().parameters())
     266610
     """
-    model = LeNet300(num_classes, in_channels, size, activation)
+    parts = Parts(activation, dropout=dropout, neck=neck)
+    model = LeNet300(num_classes, in_channels, size, parts)
     catalog.build("init", init)(model)
     return model

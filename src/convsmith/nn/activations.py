@@ -1,4 +1,4 @@
-"""Activations by name; each is torch's own layer."""
+"""Activations by name; each is torch's own layer. ``channels`` is the number of maps or units it acts on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt
 from torch import nn
 
 from convsmith.catalog import technique
+from convsmith.errors import UserError
 
 
 @technique("activation", "relu", source="Nair & Hinton 2010", chapter="1 基本部件 layers", use="the default")
@@ -33,11 +34,37 @@ def leaky_relu(slope: Annotated[float, Ge(0)] = 0.01) -> nn.Module:
     "prelu",
     source="He et al. 2015",
     chapter="1 基本部件 layers",
-    use="much data: the slope is learned",
+    use="much data: the slope is learned; per channel for still more data",
 )
-def prelu(init: float = 0.25) -> nn.Module:
-    """x for x > 0, a * x below with one learned a a layer."""
-    return nn.PReLU(init=init)
+def prelu(channels: int, init: float = 0.25, per_channel: bool = False) -> nn.Module:
+    """x for x > 0, a * x below with one learned slope a for the layer, or one for each channel.
+
+    >>> prelu(channels=8, per_channel=True).weight.shape
+    torch.Size([8])
+    """
+    return nn.PReLU(channels if per_channel else 1, init=init)
+
+
+@technique(
+    "activation",
+    "rrelu",
+    source="Xu et al. 2015, Empirical evaluation of rectified activations",
+    chapter="1 基本部件 layers",
+    use="few data: the random slope regularizes",
+)
+def rrelu(lower: Annotated[float, Ge(0)] = 1 / 8, upper: Annotated[float, Ge(0)] = 1 / 3) -> nn.Module:
+    """x for x > 0, a * x below with a ~ U(lower, upper) for each value, in test (lower + upper) / 2.
+
+    Raises:
+        UserError: if ``lower`` exceeds ``upper``.
+
+    >>> import torch
+    >>> rrelu(0.1, 0.3).eval()(torch.tensor([-10.0]))
+    tensor([-2.])
+    """
+    if lower > upper:
+        raise UserError(f"rrelu: lower={lower} exceeds upper={upper}; swap them")
+    return nn.RReLU(lower, upper, inplace=True)
 
 
 @technique(

@@ -1,22 +1,39 @@
-"""Initialization of a whole net by name."""
+"""Initialization of a whole net by name: weights as said, biases zero."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from convsmith.catalog import technique
+from convsmith.errors import UserError
 
 Init = Callable[[nn.Module], None]
+Fill = Callable[[Tensor], object]
+WHY_NOT_ZERO = (
+    "all units of a layer would compute the same, get the same gradient and stay the same for ever, a layer "
+    "of one unit; name he, xavier, gaussian or uniform"
+)
 
 
-def _everywhere(fill: Callable[[Tensor], Tensor]) -> Init:
+def everywhere(fill: Fill) -> Init:
+    """Fill the weights of all convolutions and fully connected layers, and zero their biases.
+
+    A layer whose start has a meaning of its own has a method ``start(fill)``, which is called instead.
+    """
+
     @torch.no_grad()
     def initialize(model: nn.Module) -> None:
         for layer in model.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
+            start: Callable[[Fill], None] | None = getattr(layer, "start", None)
+            if start is not None:
+                start(fill)
+            elif isinstance(layer, nn.Conv2d | nn.Linear):
                 fill(layer.weight)
                 if layer.bias is not None:
                     layer.bias.zero_()
@@ -24,32 +41,129 @@ def _everywhere(fill: Callable[[Tensor], Tensor]) -> Init:
     return initialize
 
 
+def slope_of(model: nn.Module) -> float:
+    """The slope below zero of the net's rectifiers: the first leaky, parametric or randomized one's, else 0.
+
+    >>> slope_of(nn.Sequential(nn.Linear(2, 2), nn.PReLU(init=0.25)))
+    0.25
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.LeakyReLU):
+            return float(layer.negative_slope)
+        if isinstance(layer, nn.PReLU):
+            return float(layer.weight.detach().mean())
+        if isinstance(layer, nn.RReLU):
+            return float(layer.lower + layer.upper) / 2
+    return 0.0
+
+
 @technique(
     "init", "he", source="He et al. 2015", chapter="7 参数初始化 initialization", use="ReLU and its family"
 )
-def he() -> Init:
-    """Gaussian with variance 2 / fan_out, biases zero.
+def he(fan: Literal["in", "out"] = "out", slope: Annotated[float, Ge(0)] | None = None) -> Init:
+    """Gaussian with variance 2 / ((1 + slope^2) fan), biases zero.
 
     Fan-out keeps the size of gradients, fan-in that of activations; He et al. show that either will do,
     and their ResNets use fan-out.
 
+    Args:
+        fan: inputs or outputs of a unit.
+        slope: of the rectifier below zero; None takes the net's own.
+
     >>> layer = nn.Linear(1000, 1000); he()(layer); bool((layer.weight.std() - 0.002**0.5).abs() < 1e-3)
     True
     """
-    return _everywhere(lambda weight: nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu"))
+
+    def initialize(model: nn.Module) -> None:
+        a = slope_of(model) if slope is None else slope
+        everywhere(lambda weight: nn.init.kaiming_normal_(weight, a=a, mode=f"fan_{fan}"))(model)  # type: ignore[arg-type]
+
+    return initialize
 
 
 @technique(
     "init",
     "xavier",
-    source="Glorot & Bengio 2010",
+    source="Glorot & Bengio 2010; fan in: Caffe",
     chapter="7 参数初始化 initialization",
     use="tanh, sigmoid or no activation",
 )
-def xavier() -> Init:
-    """Uniform with variance 2 / (fan_in + fan_out), biases zero.
+def xavier(
+    fan: Literal["in", "average"] = "average", distribution: Literal["uniform", "normal"] = "uniform"
+) -> Init:
+    """Variance 1 / fan, with the number of inputs of a unit or its average with that of outputs; biases zero.
 
     >>> layer = nn.Linear(1000, 1000); xavier()(layer); bool((layer.weight.var() - 1e-3).abs() < 1e-4)
     True
     """
-    return _everywhere(nn.init.xavier_uniform_)
+
+    def fill(weight: Tensor) -> Tensor:
+        inputs = weight[0].numel()
+        outputs = weight.numel() // weight.shape[1]
+        std = math.sqrt(1 / (inputs if fan == "in" else (inputs + outputs) / 2))
+        limit = math.sqrt(3) * std
+        return weight.normal_(0, std) if distribution == "normal" else weight.uniform_(-limit, limit)
+
+    return everywhere(fill)
+
+
+@technique(
+    "init",
+    "gaussian",
+    source="Krizhevsky et al. 2012",
+    chapter="7 参数初始化 initialization",
+    use="to follow old papers; deep nets need a variance that follows their width (he, xavier)",
+)
+def gaussian(std: Annotated[float, Ge(0)] = 0.01) -> Init:
+    """Gaussian of one standard deviation for all layers, biases zero.
+
+    Raises:
+        UserError: if ``std`` is 0.
+
+    >>> layer = nn.Linear(1000, 1000); gaussian(0.1)(layer); bool((layer.weight.std() - 0.1).abs() < 1e-3)
+    True
+    """
+    if std == 0:
+        raise UserError(f"init gaussian with std=0 is zero: {WHY_NOT_ZERO}")
+    return everywhere(lambda weight: weight.normal_(0, std))
+
+
+@technique(
+    "init",
+    "uniform",
+    source="LeCun et al. 1998, Efficient backprop",
+    chapter="7 参数初始化 initialization",
+    use="to follow old papers; deep nets need a range that follows their width (he, xavier)",
+)
+def uniform(limit: Annotated[float, Ge(0)] = 0.05) -> Init:
+    """Uniform in (-limit, limit) for all layers, biases zero.
+
+    Raises:
+        UserError: if ``limit`` is 0.
+
+    >>> layer = nn.Linear(10, 10); uniform(0.1)(layer); bool(layer.weight.abs().max() <= 0.1)
+    True
+    """
+    if limit == 0:
+        raise UserError(f"init uniform with limit=0 is zero: {WHY_NOT_ZERO}")
+    return everywhere(lambda weight: weight.uniform_(-limit, limit))
+
+
+@technique(
+    "init",
+    "zero",
+    source="Rumelhart et al. 1986, on symmetry breaking",
+    chapter="7 参数初始化 initialization",
+    use="never: it is refused, and says why",
+)
+def zero() -> Init:
+    """Refused: a net that starts at zero can't learn.
+
+    Raises:
+        UserError: always, with the reason.
+
+    >>> zero()
+    Traceback (most recent call last):
+    convsmith.errors.UserError: init zero: all units of a layer would compute the same, ...
+    """
+    raise UserError(f"init zero: {WHY_NOT_ZERO}")

@@ -17,14 +17,20 @@ from convsmith.catalog import technique
     chapter="8 目标函数 objectives",
     use="the default for classification",
 )
-def cross_entropy(smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0) -> nn.Module:
+class CrossEntropy(nn.CrossEntropyLoss):
     """-sum_k q_k log softmax(input)_k, with q = (1 - smoothing) onehot(target) + smoothing / K.
+
+    The target may also be a distribution (N, K) itself.
 
     Args:
         smoothing: share of the target spread evenly over all K classes, in [0, 1).
 
     >>> import torch
-    >>> round(cross_entropy()(torch.zeros(1, 4), torch.tensor([2])).item(), 4)
+    >>> round(CrossEntropy()(torch.zeros(1, 4), torch.tensor([2])).item(), 4)
     1.3863
     """
-    return nn.CrossEntropyLoss(label_smoothing=smoothing)
+
+    targets = ("classes", "distribution")
+
+    def __init__(self, smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0) -> None:
+        super().__init__(label_smoothing=smoothing)

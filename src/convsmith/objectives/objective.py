@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from convsmith import catalog
 from convsmith.errors import UserError
+from convsmith.objectives.regularizers import Regularizer
 
+# What a recipe's objective may name.
+KINDS = ("term", "regularizer")
 # What the loop can hand a term; `input` are the logits, torch's own name.
 SEEN = frozenset({"input", "features", "target", "images", "head", "model"})
 
@@ -19,7 +22,7 @@ class Objective(nn.Module):
     """Terms by name; forward gives each one's value, already weighted.
 
     A term is any module; the names of its forward's arguments say what it reads: ``input`` (logits
-    (N, C)), ``features`` (N, D), ``target`` (N,), ``images`` (N, C, H, W), ``head``, ``model``. torch's
+    (N, K)), ``features`` (N, D), ``target`` (N,), ``images`` (N, C, H, W), ``head``, ``model``. torch's
     own losses fit as they are.
 
     Args:
@@ -62,6 +65,45 @@ def _reads(name: str, term: nn.Module) -> tuple[str, ...]:
     return words
 
 
-def build(section: Mapping[str, Any]) -> Objective:
-    """The objective of a recipe's section, ``{term: {argument: value}}``."""
-    return Objective({name: catalog.build("term", {name: arguments}) for name, arguments in section.items()})
+def build(
+    section: Mapping[str, Any], *, targets: str = "classes", num_classes: int = 0, num_features: int = 0
+) -> tuple[Objective, dict[str, Regularizer]]:
+    """The terms and the regularizers of a recipe's section, ``{name: {argument: value}}``.
+
+    Args:
+        section: of the recipe.
+        targets: what the data has: ``"classes"``, ``"numbers"`` or ``"distribution"``.
+        num_classes, num_features: K and D, for the terms that ask for them.
+
+    Raises:
+        UserError: if a term is for other targets, or nothing in the section reads them.
+    """
+    terms: dict[str, nn.Module] = {}
+    regularizers: dict[str, Regularizer] = {}
+    for name, arguments in section.items():
+        if catalog.kind_of(name, KINDS) == "regularizer":
+            regularizers[name] = catalog.build("regularizer", {name: arguments})
+            continue
+        given = {"num_classes": num_classes, "num_features": num_features}
+        terms[name] = catalog.build("term", {name: arguments}, **given)
+        wanted = getattr(terms[name], "targets", ())
+        if wanted and targets not in wanted:
+            fit = [other for other in catalog.names("term") if targets in targets_of(other)]
+            raise UserError(
+                f"objective {name} is for {' or '.join(wanted)}, but the data's targets are {targets}; take "
+                f"one of {', '.join(fit)} (--set objective.{name}=null takes {name} out)"
+            )
+    objective = Objective(terms)
+    if "target" not in objective.needs:
+        raise UserError("no term of the objective looks at the targets; add one, e.g. cross_entropy")
+    return objective, regularizers
+
+
+def targets_of(name: str) -> tuple[str, ...]:
+    """What a term of the catalogue compares with: some of classes, numbers, distribution.
+
+    >>> targets_of("tukey"), targets_of("l2")
+    (('numbers',), ())
+    """
+    found: tuple[str, ...] = getattr(catalog.load("term", name), "targets", ())
+    return found

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from convsmith.data.batches import Batches
 from convsmith.errors import UserError
+from convsmith.objectives.regularizers import Regularizer
 from convsmith.training.task import Task
 
 Row = dict[str, float]
@@ -41,6 +42,7 @@ class Fit:
     accumulate: int = 1
     clip: float | None = None
     average: AveragedModel | None = None
+    regularizers: dict[str, Regularizer] = field(default_factory=dict)
     epoch: int = 0
     batch: int = 0
     history: list[Row] = field(default_factory=list)
@@ -103,7 +105,6 @@ def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
             terms, logits = state.wrapped(batch.images, batch.targets)
             loss = total(state, terms, batch.share)
             state.fabric.backward(loss / together)
-        _tally(state.sums, "train", terms, logits.detach(), batch.targets)
         if update:
             if state.clip is not None:
                 state.fabric.clip_gradients(state.wrapped, state.optimizer, max_norm=state.clip)
@@ -111,6 +112,8 @@ def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
             state.optimizer.zero_grad()
             if state.average is not None:
                 state.average.update_parameters(state.task.model)
+        figures = {name: regularizer.figure() for name, regularizer in state.regularizers.items()}
+        _tally(state.sums, "train", {**terms, **figures}, logits.detach(), batch.targets)
         # The loss before this one is known by now: asking for this one would make the GPU wait.
         _refuse_nonfinite(state, previous)
         previous = loss.detach()
@@ -156,13 +159,13 @@ def validate(state: Fit) -> dict[str, Tensor]:
     task = Task(state.model, state.task.objective)
     precision = state.fabric.strategy.precision
     was_training = state.model.training
-    state.model.eval()
+    task.eval()  # the objective too: centers and margins move in training only
     with torch.inference_mode(), state.fabric.autocast():
         for batch in state.val.epoch(0):
             if batch.count:
                 terms, logits = task(precision.convert_input(batch.images), batch.targets)
                 _tally(sums, "val", terms, logits, batch.targets)
-    state.model.train(was_training)
+    task.train(was_training)
     return sums
 
 

@@ -42,6 +42,11 @@ def build(spec: Section, dataset: Dataset) -> nn.Module:
     return model
 
 
+def num_features(model: nn.Module) -> int:
+    """D, the length of what the classifier reads; some of timm's nets widen it in the head."""
+    return int(getattr(model, "head_hidden_size", 0) or getattr(model, "num_features", 0))
+
+
 def initial(recipe: Recipe, dataset: Dataset) -> tuple[nn.Module, list[Finding]]:
     """The net with the weights that ``train.start_from`` names, if any.
 

@@ -25,9 +25,13 @@ class Task(nn.Module):
         seen: dict[str, Any] = {"images": images, "target": target, "model": self.model}
         if self.objective.needs & {"features", "head"}:
             model: Any = self.model
-            seen["head"] = model.get_classifier()
-            seen["features"] = model.forward_head(model.forward_features(images), pre_logits=True)
-            seen["input"] = seen["head"](seen["features"])
+            head, maps = model.get_classifier(), model.forward_features(images)
+            features = model.forward_head(maps, pre_logits=True)
+            # Once through the head's dropout where that can be; a convolution as a classifier reads maps.
+            linear = isinstance(head, nn.Linear)
+            seen.update(
+                head=head, features=features, input=head(features) if linear else model.forward_head(maps)
+            )
         else:
             seen["input"] = self.model(images)
         return self.objective(**seen), seen["input"]

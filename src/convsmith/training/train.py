@@ -120,8 +120,14 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
         _refuse_compile()
     if options.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    task = Task(model, objectives.build(recipe.objective)).to(fabric.device)
-    optimizer = catalog.build("optimizer", recipe.optimizer, params=list(task.parameters()))
+    objective, regularizers = objectives.build(
+        recipe.objective, num_classes=len(dataset.classes), num_features=start.num_features(model)
+    )
+    task = Task(model, objective).to(fabric.device)
+    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    optimizer = catalog.build("optimizer", recipe.optimizer, params=trained)
+    for regularizer in regularizers.values():
+        regularizer.attach(model, optimizer)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     # dynamic=False: an epoch has batches of two sizes, and each deserves its own code.
@@ -143,6 +149,7 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
         accumulate=options.accumulate,
         clip=options.clip,
         average=exponential_average(task.model, options.ema.decay) if options.ema else None,
+        regularizers=regularizers,
     )
 
 

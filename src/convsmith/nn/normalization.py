@@ -1,0 +1,152 @@
+"""Normalization by name; ``channels`` is the number of maps (N, C, H, W) or units (N, C) it acts on."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from convsmith.catalog import technique
+
+
+@technique(
+    "norm",
+    "none",
+    source="the absence of one",
+    chapter="1 基本部件 layers",
+    use="nets from before batch normalization",
+)
+def no_norm() -> nn.Module:
+    """Values as they are."""
+    return nn.Identity()
+
+
+@technique(
+    "norm",
+    "batch",
+    source="Ioffe & Szegedy 2015",
+    chapter="1 基本部件 layers",
+    use="the default of deep nets: quicker, steadier training; batches of 16 and more",
+)
+def batch_norm(
+    channels: int, momentum: Annotated[float, Gt(0)] = 0.1, eps: Annotated[float, Gt(0)] = 1e-5
+) -> nn.Module:
+    """gamma * (x - mean) / sqrt(variance + eps) + beta by channel, over the batch and all places."""
+    return nn.BatchNorm2d(channels, eps, momentum)
+
+
+@technique(
+    "norm",
+    "group",
+    source="Wu & He 2018",
+    chapter="1 基本部件 layers",
+    use="small batches: statistics of one image",
+)
+def group_norm(
+    channels: int, groups: Annotated[int, Ge(1)] = 32, eps: Annotated[float, Gt(0)] = 1e-5
+) -> nn.Module:
+    """(x - mean) / sqrt(variance + eps) over groups of channels of one image, with gamma and beta.
+
+    Where ``groups`` doesn't divide the channels, their greatest common divisor is taken.
+    """
+    return nn.GroupNorm(math.gcd(groups, channels), channels, eps)
+
+
+@technique(
+    "norm",
+    "layer",
+    source="Ba et al. 2016",
+    chapter="1 基本部件 layers",
+    use="batches of one image",
+)
+def layer_norm(channels: int, eps: Annotated[float, Gt(0)] = 1e-5) -> nn.Module:
+    """(x - mean) / sqrt(variance + eps) over all channels and places of one image, with gamma and beta."""
+    return nn.GroupNorm(1, channels, eps)
+
+
+@technique(
+    "norm",
+    "instance",
+    source="Ulyanov et al. 2016",
+    chapter="1 基本部件 layers",
+    use="contrast and style shall not matter",
+)
+def instance_norm(channels: int, eps: Annotated[float, Gt(0)] = 1e-5) -> nn.Module:
+    """(x - mean) / sqrt(variance + eps) over the places of one channel of one image, with gamma and beta."""
+    return nn.GroupNorm(channels, channels, eps)
+
+
+@technique(
+    "norm",
+    "local_response",
+    source="Krizhevsky et al. 2012, section 3.3",
+    chapter="1 基本部件 layers",
+    use="AlexNet; after the activation",
+)
+def local_response(
+    size: Annotated[int, Ge(1)] = 5,
+    alpha: Annotated[float, Ge(0)] = 1e-4,
+    beta: Annotated[float, Gt(0)] = 0.75,
+    k: Annotated[float, Ge(0)] = 2.0,
+) -> nn.Module:
+    """x / (k + alpha * sum of x^2 over the ``size`` channels around)^beta, the paper's formula and values.
+
+    torch and Caffe divide ``alpha`` by ``size``; here it is the paper's own.
+    """
+    return nn.LocalResponseNorm(size, alpha * size, beta, k)
+
+
+@technique(
+    "norm",
+    "l2",
+    source="Liu et al. 2016, ParseNet: LRN over all channels with k = 0, alpha = 1, beta = 1/2",
+    chapter="1 基本部件 layers",
+    use="only the direction of the features counts",
+)
+class L2Norm(nn.Module):
+    """x / max(||x||_2, eps) over the channels of each place, times one learned scale a channel.
+
+    >>> import torch
+    >>> L2Norm(2, scale=10.0)(torch.tensor([[3.0, 4.0]])).tolist()
+    [[6.0, 8.0]]
+    """
+
+    def __init__(
+        self, channels: int, scale: Annotated[float, Gt(0)] = 1.0, eps: Annotated[float, Gt(0)] = 1e-12
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels,), scale))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=1, eps=self.eps) * self.weight.view(-1, *[1] * (x.ndim - 2))
+
+
+@technique(
+    "neck",
+    "none",
+    source="the absence of one",
+    chapter="1 基本部件 layers",
+    use="the default: features go to the classifier as they are",
+)
+def no_neck() -> nn.Module:
+    """Features as they are."""
+    return nn.Identity()
+
+
+@technique(
+    "neck",
+    "feature_norm",
+    source="the notes' FN; Hasnat et al. 2017; the BNNeck of Luo et al. 2019",
+    chapter="1 基本部件 layers",
+    use="features are compared (faces, retrieval), with center or large-margin losses",
+)
+def feature_norm(
+    channels: int, momentum: Annotated[float, Gt(0)] = 0.1, eps: Annotated[float, Gt(0)] = 1e-5
+) -> nn.Module:
+    """Batch normalization of the last features (N, D), without gamma and beta, before the classifier."""
+    return nn.BatchNorm1d(channels, eps, momentum, affine=False)

@@ -1,0 +1,100 @@
+"""Large-margin softmax: the true class must win by an angle."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from convsmith.catalog import technique
+from convsmith.errors import UserError
+
+
+def psi(cosine: Tensor, m: int) -> Tensor:
+    """(-1)^k cos(m theta) - 2k for theta in [k pi / m, (k + 1) pi / m], a function of cos(theta).
+
+    Equation 6 of the paper: continuous, decreasing on [0, pi] from 1 to 1 - 2m, and cos(theta) for m = 1.
+
+    >>> psi(torch.tensor([1.0, 0.0, -1.0]), 2)
+    tensor([ 1., -1., -3.])
+    """
+    # cos(m theta) as Chebyshev's polynomial: no arc cosine, whose slope is infinite at the ends
+    multiple: Tensor = {
+        1: lambda c: c,
+        2: lambda c: 2 * c**2 - 1,
+        3: lambda c: 4 * c**3 - 3 * c,
+        4: lambda c: 8 * c**4 - 8 * c**2 + 1,
+    }[m](cosine)
+    with torch.no_grad():
+        borders = torch.tensor([math.cos(k * math.pi / m) for k in range(1, m)], device=cosine.device)
+        k = (cosine[..., None] < borders).sum(-1).to(cosine.dtype)
+        sign = 1 - 2 * (k % 2)
+    return sign * multiple - 2 * k
+
+
+@technique(
+    "term",
+    "large_margin",
+    source="Liu et al. 2016, Large-margin softmax loss",
+    chapter="8 目标函数 objectives",
+    use="features must tell classes apart (faces, retrieval); in the place of cross_entropy",
+)
+class LargeMarginSoftmax(nn.Module):
+    """Cross-entropy in which the true class's logit |W||x| cos(theta) + b becomes |W||x| f(theta) + b.
+
+    f = (lambda cos(theta) + psi(theta)) / (1 + lambda), with psi of :func:`psi`; lambda falls from ``start``
+    as start * (1 + decay * updates)^(-power), no lower than ``end``: training begins as cross-entropy.
+
+    Args:
+        m: margin, 1 to 4; 1 is cross-entropy.
+        start, end: of lambda; the authors' 1000 and 0.
+        decay, power: the authors' 0.000025 and 35 suit some ten thousand updates; larger decay for less.
+
+    Raises:
+        UserError: if the net's classifier is no fully connected layer.
+
+    >>> head = nn.Linear(3, 4); x, y = torch.randn(2, 3), torch.tensor([1, 3])
+    >>> a = LargeMarginSoftmax(m=1)(input=head(x), features=x, target=y, head=head)
+    >>> torch.allclose(a, F.cross_entropy(head(x), y))
+    True
+    """
+
+    targets = ("classes",)
+    updates: Tensor
+
+    def __init__(
+        self,
+        m: Literal[1, 2, 3, 4] = 2,
+        start: Annotated[float, Ge(0)] = 1000.0,
+        end: Annotated[float, Ge(0)] = 0.0,
+        decay: Annotated[float, Ge(0)] = 2.5e-5,
+        power: Annotated[float, Gt(0)] = 35.0,
+    ) -> None:
+        super().__init__()
+        self.m = m
+        self.start, self.end, self.decay, self.power = start, end, decay, power
+        self.register_buffer("updates", torch.zeros(()))
+
+    def forward(self, input: Tensor, features: Tensor, target: Tensor, head: nn.Module) -> Tensor:
+        if not isinstance(head, nn.Linear):
+            raise UserError(
+                f"large_margin needs a net that ends in a fully connected layer; this one's classifier is a "
+                f"{type(head).__name__}. Take another net, or cross_entropy"
+            )
+        weight = head.weight[target]
+        length = weight.norm(dim=1) * features.norm(dim=1)
+        # The square root of nothing has no slope; a zero vector has no angle either.
+        cosine = ((weight * features).sum(1) / length.clamp_min(1e-12)).clamp(-1, 1)
+        strength = self._lambda()
+        if self.training:
+            self.updates += 1
+        shift = length * (psi(cosine, self.m) - cosine) / (1 + strength)
+        own = F.one_hot(target, input.shape[1]).to(input.dtype)
+        return F.cross_entropy(input + own * shift[:, None], target)
+
+    def _lambda(self) -> Tensor:
+        return (self.start * (1 + self.decay * self.updates) ** -self.power).clamp_min(self.end)

@@ -1,0 +1,113 @@
+"""Regularizers that act on the net itself, beside the terms; each shows one figure by name in metrics.csv.
+
+One is attached once, before training: ``attach(model, optimizer)``; ``figure()`` is what it did in the last
+update, a scalar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from convsmith.catalog import technique
+from convsmith.nn import norms
+from convsmith.nn.weights import EVERY, weights
+
+
+class Regularizer(Protocol):
+    """What the loop needs of one."""
+
+    def attach(self, model: nn.Module, optimizer: Optimizer) -> None: ...
+
+    def figure(self) -> Tensor: ...
+
+
+def project(weight: Tensor, limit: float) -> Tensor:
+    """Shorten the weights (O, I, ...) of each unit to ``limit`` at most, in place; who was longer, (O,).
+
+    >>> w = torch.tensor([[3.0, 4.0], [0.0, 1.0]])
+    >>> project(w, 1.0), w
+    (tensor([ True, False]), tensor([[0.6000, 0.8000],
+            [0.0000, 1.0000]]))
+    """
+    lengths = norms.by_unit(weight)
+    scale = (limit / lengths.clamp_min(1e-12)).clamp_max(1)
+    weight.mul_(scale.view(-1, *[1] * (weight.ndim - 1)))
+    return lengths > limit
+
+
+@technique(
+    "regularizer",
+    "max_norm",
+    source="Srebro & Shraibman 2005; Srivastava et al. 2014, section 5.1",
+    chapter="9 正则化 regularization",
+    use="high rates, with dropout: weights can't explode; 3 to 4 regularizes, the notes' 1000 only guards",
+)
+class MaxNorm:
+    """After each update, the incoming weights of each unit or filter are shortened to |w|_2 <= limit.
+
+    Its figure is the share of units that the last update had made too long.
+
+    Args:
+        limit: c > 0.
+        layers: patterns of the layers' names.
+
+    Raises:
+        UserError: if a pattern fits no layer.
+    """
+
+    def __init__(self, limit: Annotated[float, Gt(0)] = 1000.0, layers: Sequence[str] = EVERY) -> None:
+        self.limit = limit
+        self.layers = layers
+        self.share = torch.zeros(())
+
+    def attach(self, model: nn.Module, optimizer: Optimizer) -> None:
+        held = list(weights(model, self.layers).values())
+
+        @torch.no_grad()
+        def shorten(*_: Any) -> None:
+            self.share = torch.cat([project(weight, self.limit) for weight in held]).float().mean()
+
+        optimizer.register_step_post_hook(shorten)
+
+    def figure(self) -> Tensor:
+        return self.share
+
+
+@technique(
+    "regularizer",
+    "classifier_noise",
+    source="the notes, on noise at the classifier layer; Poole et al. 2014, Analyzing noise in autoencoders",
+    chapter="9 正则化 regularization",
+    use="few data: the classifier may not rely on any exact feature",
+)
+class ClassifierNoise:
+    """Training adds Gaussian noise to what the classifier reads, of ``ratio`` times the features' RMS.
+
+    Its figure is the deviation of the last batch's noise, in units of the features.
+
+    Args:
+        ratio: >= 0.
+    """
+
+    def __init__(self, ratio: Annotated[float, Ge(0)] = 0.1) -> None:
+        self.ratio = ratio
+        self.deviation = torch.zeros(())
+
+    def attach(self, model: nn.Module, optimizer: Optimizer) -> None:
+        model.get_classifier().register_forward_pre_hook(self._disturb)  # type: ignore[operator]
+
+    def _disturb(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        if not head.training:
+            return None
+        (features,) = inputs
+        self.deviation = self.ratio * features.detach().square().mean().sqrt()
+        return (features + self.deviation * torch.randn_like(features),)
+
+    def figure(self) -> Tensor:
+        return self.deviation
