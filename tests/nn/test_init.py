@@ -1,28 +1,125 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from convsmith import catalog
+from convsmith.errors import UserError
+from convsmith.nn.init import slope_of
+
+DEPTH, WIDTH = 30, 256
 
 
-def test_he_keeps_gradients_and_xavier_keeps_linear_signals() -> None:
-    """Through 30 layers of equal width the second moment stays within a factor of 3."""
+def ratio(spec: catalog.Spec, activation: str | dict[str, object], width_out: int = WIDTH) -> float:
+    """Second moment of what leaves 30 layers over that of what enters them, one net of each of 3 seeds."""
+    ratios = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = []
+        for _ in range(DEPTH):
+            layers += [nn.Linear(WIDTH, WIDTH), catalog.build("activation", activation, channels=WIDTH)]
+        net = nn.Sequential(*layers).eval()
+        catalog.build("init", spec)(net)
+        x = torch.randn(200, WIDTH)
+        with torch.no_grad():
+            ratios.append((net(x).square().mean() / x.square().mean()).item())
+    return math.exp(sum(math.log(max(r, 1e-300)) for r in ratios) / 3)
+
+
+@pytest.mark.parametrize(
+    ("activation", "slope"),
+    [
+        ("relu", 0.0),
+        ({"leaky_relu": {"slope": 0.3}}, 0.3),
+        ({"prelu": {"init": 0.25}}, 0.25),
+        ({"rrelu": {"lower": 0.2, "upper": 0.4}}, 0.3),
+    ],
+)
+@pytest.mark.parametrize("fan", ["in", "out"])
+def test_he_keeps_the_second_moment_through_rectifiers(activation, slope: float, fan: str) -> None:  # type: ignore[no-untyped-def]
+    """Within a factor of 3 after 30 layers; the slope is the net's own, or given."""
+    assert 1 / 3 < ratio({"he": {"fan": fan}}, activation) < 3
+    assert 1 / 3 < ratio({"he": {"slope": slope}}, activation) < 3
+
+
+def test_he_without_the_slope_explodes_slowly() -> None:
+    """(1 + 0.8^2)^30 = 2.8 million: the slope matters."""
+    assert ratio({"he": {"slope": 0.0}}, {"leaky_relu": {"slope": 0.8}}) > 1e5
+    assert 1 / 3 < ratio("he", {"leaky_relu": {"slope": 0.8}}) < 3
+
+
+def linear_ratio(spec: catalog.Spec) -> float:
     torch.manual_seed(0)
-    for name, activation in (("he", nn.ReLU()), ("xavier", nn.Identity())):
-        net = nn.Sequential(*[m for _ in range(30) for m in (nn.Linear(256, 256), activation)])
-        catalog.build("init", name)(net)
-        x = torch.randn(200, 256)
-        ratio = (net(x).square().mean() / x.square().mean()).item()
-        assert 1 / 3 < ratio < 3, name
+    net = nn.Sequential(*[nn.Linear(WIDTH, WIDTH) for _ in range(DEPTH)])
+    catalog.build("init", spec)(net)
+    x = torch.randn(200, WIDTH)
+    return (net(x).square().mean() / x.square().mean()).item()
+
+
+@pytest.mark.parametrize("fan", ["in", "average"])
+@pytest.mark.parametrize("distribution", ["uniform", "normal"])
+def test_xavier_keeps_linear_signals_and_tanh_alive(fan: str, distribution: str) -> None:
+    spec: catalog.Spec = {"xavier": {"fan": fan, "distribution": distribution}}
+    assert 1 / 3 < linear_ratio(spec) < 3
+    # tanh' < 1, so a saturating net decays, but polynomially: Glorot & Bengio's figure 7
+    assert 0.01 < ratio(spec, "tanh") < 1
+
+
+def test_a_fixed_gaussian_vanishes_or_explodes() -> None:
+    """Each layer multiplies the second moment by 256 std^2 (half of it after ReLU)."""
+    assert ratio({"gaussian": {"std": 0.01}}, "relu") < 1e-40
+    assert ratio({"gaussian": {"std": 0.2}}, "relu") > 1e20
+    assert linear_ratio({"gaussian": {"std": 0.01}}) < 1e-40
+    assert ratio({"uniform": {"limit": 0.01}}, "relu") < 1e-40
+    assert ratio({"uniform": {"limit": 0.4}}, "relu") > 1e20
 
 
 def test_variances_are_the_papers() -> None:
     torch.manual_seed(0)
     layer = nn.Conv2d(64, 256, 3)
-    catalog.build("init", "he")(layer)
-    assert layer.weight.var().item() == pytest.approx(2 / (256 * 9), rel=0.02)
-    catalog.build("init", "xavier")(layer)
-    assert layer.weight.var().item() == pytest.approx(2 / ((64 + 256) * 9), rel=0.02)
-    assert not layer.bias.any()
+    for spec, variance in [
+        ("he", 2 / (256 * 9)),
+        ({"he": {"fan": "in"}}, 2 / (64 * 9)),
+        ({"he": {"fan": "in", "slope": 0.5}}, 2 / (1.25 * 64 * 9)),
+        ("xavier", 2 / ((64 + 256) * 9)),
+        ({"xavier": {"fan": "in"}}, 1 / (64 * 9)),
+        ({"xavier": {"distribution": "normal"}}, 2 / ((64 + 256) * 9)),
+        ({"gaussian": {"std": 0.02}}, 0.02**2),
+        ({"uniform": {"limit": 0.3}}, 0.3**2 / 3),
+    ]:
+        nn.init.ones_(layer.bias)  # type: ignore[arg-type]
+        catalog.build("init", spec)(layer)  # type: ignore[arg-type]
+        assert layer.weight.var().item() == pytest.approx(variance, rel=0.02), spec
+        assert abs(layer.weight.mean().item()) < 4 * math.sqrt(variance / layer.weight.numel())
+        assert layer.bias is not None
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("spec", ["zero", {"gaussian": {"std": 0}}, {"uniform": {"limit": 0}}])
+def test_zero_is_refused_with_the_reason(spec: catalog.Spec) -> None:
+    with pytest.raises(UserError, match="all units of a layer would compute the same, get the same gradient"):
+        catalog.build("init", spec)
+
+
+def test_zero_would_indeed_keep_all_units_the_same() -> None:
+    """What the refusal says, seen: hidden units that start alike stay alike."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    for parameter in net.parameters():
+        nn.init.constant_(parameter, 0.3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    x, y = torch.randn(32, 4), torch.randn(32, 1)
+    for _ in range(20):
+        optimizer.zero_grad()
+        (net(x) - y).square().mean().backward()
+        optimizer.step()
+    first = net[0].weight
+    assert torch.allclose(first, first[:1].expand_as(first))
+
+
+def test_slope_is_read_from_the_net() -> None:
+    assert slope_of(nn.Sequential(nn.Linear(1, 1), nn.ReLU())) == 0
+    assert slope_of(nn.Sequential(nn.RReLU(0.1, 0.3))) == pytest.approx(0.2)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch.nn.functional as F
 from annotated_types import Ge, Gt
-from torch import nn
+from torch import Tensor, nn
 
 from convsmith.catalog import technique
 from convsmith.errors import UserError
@@ -64,7 +65,16 @@ def rrelu(lower: Annotated[float, Ge(0)] = 1 / 8, upper: Annotated[float, Ge(0)]
     """
     if lower > upper:
         raise UserError(f"rrelu: lower={lower} exceeds upper={upper}; swap them")
-    return nn.RReLU(lower, upper, inplace=True)
+    return _RReLU(lower, upper, inplace=True)
+
+
+class _RReLU(nn.RReLU):
+    """torch's, whose test output also exports to ONNX: a leaky ReLU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training:
+            return super().forward(input)
+        return F.leaky_relu(input, (self.lower + self.upper) / 2, self.inplace)
 
 
 @technique(

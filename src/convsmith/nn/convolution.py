@@ -105,8 +105,17 @@ class DeformableConv2d(nn.Conv2d):
         mask = 2 * raw.sigmoid() if self.modulated else None
         # The operator has no ONNX counterpart that runtimes carry everywhere; bilinear sampling has.
         convolve = _by_sampling if torch.compiler.is_exporting() else deform_conv2d
+        # Autocast doesn't know the operator on every device.
+        like = self.weight.dtype
         y: Tensor = convolve(
-            x, offset, self.weight, self.bias, self.stride, _pair(self.padding), self.dilation, mask
+            x.to(like),
+            offset.to(like),
+            self.weight,
+            self.bias,
+            self.stride,
+            _pair(self.padding),
+            self.dilation,
+            None if mask is None else mask.to(like),
         )
         return y
 

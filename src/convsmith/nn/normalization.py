@@ -87,17 +87,39 @@ def instance_norm(channels: int, eps: Annotated[float, Gt(0)] = 1e-5) -> nn.Modu
     chapter="1 基本部件 layers",
     use="AlexNet; after the activation",
 )
-def local_response(
-    size: Annotated[int, Ge(1)] = 5,
-    alpha: Annotated[float, Ge(0)] = 1e-4,
-    beta: Annotated[float, Gt(0)] = 0.75,
-    k: Annotated[float, Ge(0)] = 2.0,
-) -> nn.Module:
+class LocalResponseNorm(nn.Module):
     """x / (k + alpha * sum of x^2 over the ``size`` channels around)^beta, the paper's formula and values.
 
-    torch and Caffe divide ``alpha`` by ``size``; here it is the paper's own.
+    torch and Caffe divide ``alpha`` by ``size``; here it is the paper's own. The sum is a convolution with a
+    band of ones: a quarter of the time of torch's layer on a CPU (benchmarks/blocks.py), and half precision.
+
+    >>> layer = LocalResponseNorm(2, size=3, alpha=1.0, beta=0.5, k=0.0)
+    >>> layer(torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)).flatten().tolist()
+    [0.6..., 0.8...]
     """
-    return nn.LocalResponseNorm(size, alpha * size, beta, k)
+
+    band: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        size: Annotated[int, Ge(1)] = 5,
+        alpha: Annotated[float, Ge(0)] = 1e-4,
+        beta: Annotated[float, Gt(0)] = 0.75,
+        k: Annotated[float, Ge(0)] = 2.0,
+    ) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+        ahead = torch.arange(channels) - torch.arange(channels)[:, None]
+        band = (ahead >= -(size // 2)) & (ahead <= (size - 1) // 2)
+        self.register_buffer("band", band.float()[:, :, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        energy = F.conv2d(x * x, self.band * self.alpha)
+        return x * (self.k + energy).pow(-self.beta)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
 @technique(
