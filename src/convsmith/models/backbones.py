@@ -13,8 +13,10 @@ from annotated_types import Ge
 from huggingface_hub import constants
 from torch import nn
 
-from convsmith.catalog import technique
+from convsmith import catalog
+from convsmith.catalog import Spec, technique
 from convsmith.errors import UserError, nearest
+from convsmith.nn.swap import Kind, swap
 
 Size = Annotated[int, Ge(1)]
 
@@ -30,10 +32,25 @@ def backbone(
     architecture: str,
     num_classes: Size = 1000,
     in_channels: Size = 3,
+    size: Size = 224,
     pretrained: bool = False,
     drop_rate: Annotated[float, Ge(0)] = 0.0,
+    activation: Spec | None = None,
+    norm: Spec | None = None,
+    pooling: Spec | None = None,
+    init: Spec | None = None,
 ) -> nn.Module:
     """The net that timm calls ``architecture``: input (N, in_channels, H, W), output logits (N, num_classes).
+
+    Args:
+        architecture: timm's name, with a tag after a dot if one of several sets of weights is meant.
+        num_classes: K.
+        in_channels: C.
+        size: of the images, in pixels.
+        pretrained: with timm's weights.
+        drop_rate: of the dropout before the classifier.
+        activation, norm, pooling: exchange all such layers for the one named; None keeps timm's.
+        init: initialize anew; None keeps timm's initialization.
 
     Raises:
         UserError: if timm has no such net, or its weights can't be fetched.
@@ -63,6 +80,18 @@ def backbone(
             f"the pretrained weights of timm:{architecture} cannot be fetched ({_line(error)}); connect to "
             f"the hub, name a weight file with --from FILE, or train from scratch with --model timm:{plain}"
         ) from None
+    if pretrained and init is not None:
+        raise UserError("init would overwrite the pretrained weights; leave out one of the two")
+    if init is not None:
+        catalog.build("init", init)(model)
+    swaps: list[tuple[Kind, Spec | None]] = [
+        ("activation", activation),
+        ("norm", norm),
+        ("pooling", pooling),
+    ]
+    for kind, spec in swaps:
+        if spec is not None:
+            swap(model, kind, spec, (in_channels, size, size))
     return model
 
 

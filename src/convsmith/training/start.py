@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
@@ -12,9 +14,13 @@ from convsmith.data.dataset import Dataset
 from convsmith.data.layout import shown
 from convsmith.errors import UserError
 from convsmith.findings import Finding
+from convsmith.models.torchvision_names import renamed
+from convsmith.nn.swap import Kind
 from convsmith.recipe import Recipe, Section
 from convsmith.run.directory import RunDirectory
 from convsmith.run.predictor import tensors_of
+
+SWAPS: tuple[str, ...] = get_args(Kind)
 
 
 def architecture(recipe: Recipe) -> Section | None:
@@ -61,33 +67,79 @@ def initial(recipe: Recipe, dataset: Dataset) -> tuple[nn.Module, list[Finding]]
         name, arguments = catalog.split("model", recipe.model)
         if name != source:
             raise UserError(f"--from {source} has the weights of another net than --model {name}; name one")
-        return build({name: {**arguments, "pretrained": True}}, dataset), []
+        changed = {kind: ("timm's", arguments[kind]) for kind in SWAPS if arguments.get(kind) is not None}
+        return build({name: {**arguments, "pretrained": True}}, dataset), _swapped(changed)
     model = build(recipe.model, dataset)
     place = Path(source).expanduser()
     if not place.exists():
         raise UserError(f"--from {shown(source)}: there is no such run or file")
     tensors = tensors_of(RunDirectory(place).weights if place.is_dir() else place)
-    return model, _copy(tensors, model, source)
+    changed = _changes(place, recipe.model)
+    return model, [*_copy(tensors, model, source, grown=bool(changed)), *_swapped(changed)]
 
 
-def _copy(tensors: dict[str, Any], model: nn.Module, source: str) -> list[Finding]:
+def _changes(place: Path, spec: Section) -> dict[str, tuple[Any, Any]]:
+    """Which kinds of layers differ between the net that a run holds and the recipe's."""
+    run = RunDirectory(place if place.is_dir() else place.parent)
+    if not run.model.exists():
+        return {}
+    before_name, before = catalog.split("model", run.read_json(run.model)["model"])
+    name, now = catalog.split("model", spec)
+    if name != before_name:
+        return {}
+    usual = inspect.signature(catalog.load("model", catalog.base_name(name))).parameters
+    both = {
+        kind: tuple(arguments.get(kind, usual[kind].default) for arguments in (before, now))
+        for kind in SWAPS
+        if kind in usual
+    }
+    return {kind: (old, new) for kind, (old, new) in both.items() if old != new}
+
+
+def _swapped(changed: Mapping[str, tuple[Any, Any]]) -> list[Finding]:
+    """What it does to trained weights that the layers between them are others now."""
+    consequences = {
+        "activation": "the weights were learned for another response: accuracy starts low and comes back "
+        "with training, sooner the more alike the two functions are",
+        "norm": "scales and shifts go over where both have them, running statistics don't: the first epochs "
+        "find the new statistics",
+        "pooling": "the weights after it see values of another size: a mean is smaller than a maximum, a "
+        "p-norm larger",
+    }
+    return [
+        Finding(
+            seen=f"the pretrained net's {kind} is exchanged: {old} for {new}",
+            means=consequences[kind],
+            change=f"train all layers, not only the last; leave model.{kind} out to keep the net as it was",
+            why="trained weights fit the layers that they were trained with",
+            source="Yosinski et al. 2014, on co-adapted layers",
+        )
+        for kind, (old, new) in changed.items()
+    ]
+
+
+def _copy(tensors: dict[str, Any], model: nn.Module, source: str, *, grown: bool = False) -> list[Finding]:
+    """Take over the weights that fit; the head may be of another size, and where layers were exchanged
+    (``grown``), the new ones may have weights that the source lacks."""
     if any(key.startswith("normalizer.") for key in tensors):  # one of our own files
         tensors = {key.removeprefix("model."): v for key, v in tensors.items() if key.startswith("model.")}
+    tensors = renamed(tensors, model)
     own = model.state_dict()
     fitting = {key: v for key, v in tensors.items() if key in own and own[key].shape == v.shape}
-    fresh = [key for key in own if key not in fitting]
     head = {id(p) for p in model.get_classifier().parameters()}  # type: ignore[operator]
-    strange = [key for key, p in model.named_parameters() if key in fresh and id(p) not in head]
+    fresh = [key for key, p in model.named_parameters() if key not in fitting]
+    new_head = [key for key, p in model.named_parameters() if key in fresh and id(p) in head]
+    strange = [key for key in fresh if key not in new_head and not (grown and key not in tensors)]
     if strange:
         raise UserError(
             f"--from {shown(source)} doesn't fit this net: {strange[0]} is missing or of another shape"
         )
     model.load_state_dict({**own, **fitting})
-    if not fresh:
+    if not new_head:
         return []
     return [
         Finding(
-            seen=f"the head ({', '.join(fresh)}) is new; all other weights are those of {shown(source)}",
+            seen=f"the head ({', '.join(new_head)}) is new; all other weights are those of {shown(source)}",
             means="the classes differ in number",
             why="a head belongs to its classes",
             source="Yosinski et al. 2014",
