@@ -4,15 +4,26 @@ import pytest
 import torch
 from torch import nn
 
+from convsmith.errors import UserError
 from convsmith.models.resnet import small_resnet
 from convsmith.nn.weights import weights
-from convsmith.objectives.penalties import L2
+from convsmith.objectives.penalties import L1, L2, ElasticNet
 
 
-def test_l2_is_half_the_squared_norm_of_the_weights() -> None:
+def test_sums_over_the_weights_by_hand() -> None:
     net = small_resnet(20, width=2)
-    expected = sum(p.detach().double().square().sum() for n, p in net.named_parameters() if p.ndim > 1)
-    assert L2(weight=0.3)(net).item() == pytest.approx(0.15 * expected.item(), rel=1e-5)
+    own = [p.detach().double() for n, p in net.named_parameters() if p.ndim > 1]
+    assert L2(weight=0.3)(net).item() == pytest.approx(
+        0.15 * sum(p.square().sum().item() for p in own), rel=1e-5
+    )
+    assert L1(weight=0.3)(net).item() == pytest.approx(0.3 * sum(p.abs().sum().item() for p in own), rel=1e-5)
+
+
+def test_elastic_net_is_l1_plus_l2() -> None:
+    net = small_resnet(20, width=2)
+    assert ElasticNet(l1=0.2, l2=0.7)(net).item() == pytest.approx(
+        (L1(weight=0.2)(net) + L2(weight=0.7)(net)).item()
+    )
 
 
 def test_its_gradient_is_weight_decay() -> None:
@@ -34,12 +45,42 @@ def test_its_gradient_is_weight_decay() -> None:
         assert torch.allclose(a, b, atol=1e-6)
 
 
-def test_gradient_by_finite_differences() -> None:
+@pytest.mark.parametrize("penalty", [L1(weight=0.7), L2(weight=0.7), ElasticNet(l1=0.3, l2=0.4)])
+def test_gradient_by_finite_differences(penalty: nn.Module) -> None:
     layer = nn.Linear(3, 2).double()
-    L2(weight=0.7)(layer).backward()
+    penalty(layer).backward()
     with torch.no_grad():
-        before = L2(weight=0.7)(layer).item()
+        before = penalty(layer).item()
         layer.weight[1, 2] += 1e-6
-        slope = (L2(weight=0.7)(layer).item() - before) / 1e-6
+        slope = (penalty(layer).item() - before) / 1e-6
     assert layer.weight.grad is not None
     assert layer.weight.grad[1, 2].item() == pytest.approx(slope, rel=1e-4, abs=1e-8)
+
+
+def test_chosen_layers_and_everything() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
+    nn.init.ones_(net[0].weight)
+    nn.init.ones_(net[2].weight)
+    nn.init.ones_(net[0].bias)
+    assert L1(weight=1.0, layers=["2"])(net).item() == 4
+    assert L1(weight=1.0, layers=["0", "2"])(net).item() == 22
+    assert L1(weight=1.0, layers=["0"], everything=True)(net).item() == 20
+    with pytest.raises(UserError, match=r"no layer with weights is called 'cov\*'"):
+        L1(layers=["cov*"])(net)
+
+
+def test_l1_makes_useless_weights_vanish_l2_only_small() -> None:
+    """Two inputs of which one says nothing: a proximal look at what sparsity means."""
+    torch.manual_seed(0)
+    x = torch.randn(500, 2)
+    y = x[:, :1] + 0.1 * torch.randn(500, 1)
+    useless = {}
+    for penalty in (L1(weight=0.05), L2(weight=0.05)):
+        layer = nn.Linear(2, 1, bias=False)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.01)
+        for _ in range(1500):
+            optimizer.zero_grad()
+            ((layer(x) - y).square().mean() + penalty(layer)).backward()
+            optimizer.step()
+        useless[type(penalty).__name__] = abs(layer.weight[0, 1].item())
+    assert useless["L1"] < 1e-3

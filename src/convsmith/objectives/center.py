@@ -63,7 +63,8 @@ class CenterLoss(nn.Module):
     @torch.no_grad()
     def move(self, features: Tensor, target: Tensor) -> None:
         """The update of the centers by one batch."""
-        counts = torch.zeros_like(self.centers[:, 0]).index_add_(0, target, torch.ones_like(target).float())
+        ones = torch.ones_like(target, dtype=self.centers.dtype)
+        counts = torch.zeros_like(self.centers[:, 0]).index_add_(0, target, ones)
         sums = torch.zeros_like(self.centers).index_add_(0, target, features.to(self.centers.dtype))
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(counts)
