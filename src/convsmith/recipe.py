@@ -36,6 +36,7 @@ class Data(_Strict):
     size: Annotated[int, Ge(4), Le(4096)] | None = None
     val: Annotated[float, Gt(0), Lt(1)] = 0.2
     batch_size: Annotated[int, Ge(1)] | None = None
+    target: Section | None = None
     sampler: Section = "shuffle"
     augment: dict[str, Any] | None = None
     normalize: Normalize = Normalize()
@@ -91,6 +92,7 @@ _CHOICE: dict[Keys, str] = {
     ("optimizer",): "optimizer",
     ("schedule",): "schedule",
     ("data", "sampler"): "sampler",
+    ("data", "target"): "target",
 }
 _SET: dict[Keys, tuple[str, ...]] = {
     ("objective",): ("term", "regularizer"),

@@ -7,7 +7,7 @@ import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convsmith import catalog
 from convsmith import recipe as recipes
@@ -24,7 +24,11 @@ from convsmith.run.device import pick_device
 from convsmith.run.directory import RunDirectory
 from convsmith.run.evaluation import Evaluation
 from convsmith.run.evaluation import evaluate as evaluate_split
+from convsmith.run.number_evaluation import NumberEvaluation
 from convsmith.run.predictor import Predictor, load
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",
@@ -60,7 +64,8 @@ def train(
 
     Returns:
         ``run``, ``accuracy`` and ``loss`` on the test split (else val), ``split``, ``best_epoch``,
-        ``epochs``, ``val_accuracy``, ``parameters``, ``seconds``, ``report``.
+        ``epochs``, ``val_accuracy``, ``parameters``, ``seconds``, ``report``; ``mae``, ``rmse``, ``kl`` and
+        ``val_mae`` or ``val_kl`` where the targets are numbers or distributions.
 
     Raises:
         UserError: on a mistake in what was given.
@@ -131,18 +136,20 @@ def _concluded(run: RunDirectory, state: Any, dataset: datasets.Dataset) -> dict
     name = "test" if dataset.split("test") is not None else "val"
     split = dataset.split(name)
     assert split is not None
-    evaluation = evaluate_split(predictor, split, name)
+    values = dataset.values(name) if dataset.encoding is not None else None
+    evaluation = evaluate_split(predictor, split, name, values)
     files = [dataset.items[row].path for row in split.rows.tolist()]
     page.write(run, evaluation, files)
+    measure = f"val_{state.measure.name}"
+    figures = evaluation.summary()
     return {
         "run": str(run.path),
-        "accuracy": evaluation.accuracy,
-        "loss": evaluation.loss,
+        **{key: value for key, value in figures.items() if key not in ("per_class", "findings", "n")},
         "split": name,
         "best_epoch": int(state.best["epoch"]),
         "epochs": state.epoch,
         "stopped": state.stop,
-        "val_accuracy": state.best["val_accuracy"],
+        measure: state.best[measure],
         "parameters": sum(p.numel() for p in predictor.model.parameters()),
         "seconds": sum(row["seconds"] for row in state.history),
         "report": str(run.report),
@@ -169,7 +176,7 @@ def evaluate(
     *,
     device: str = "auto",
     track: Track[list[Path]] = silent,
-) -> Evaluation:
+) -> Evaluation | NumberEvaluation:
     """Evaluate a run or model file on DATA, or on the run's own test split (else val).
 
     Of DATA with splits, its test split is taken (else val, else train); without splits, all of it.
@@ -187,23 +194,40 @@ def evaluate(
     name = next((split for split in ("test", "val", "train") if split in names), None)
     if None not in names:
         items = [item for item in items if item.split == name]
-    split, _, findings = _opened(predictor, items, track)
-    return replace(evaluate_split(predictor, split, name or "all"), findings=findings)
+    opened = _opened(predictor, items, track)
+    found = evaluate_split(predictor, opened.split, name or "all", opened.values)
+    return replace(found, findings=opened.findings)
 
 
-def _opened(
-    predictor: Predictor, items: Sequence[layout.Item], track: Track[list[Path]]
-) -> tuple[Split, list[Path], list[Finding]]:
-    """Items decoded as the predictor wants them, their files, and what was left out of them."""
-    import torch
+class _Opened(NamedTuple):
+    """Items decoded as the predictor wants them, their files and numbers, and what was left out of them."""
 
-    index = {name: number for number, name in enumerate(predictor.classes)}
+    split: Split
+    files: list[Path]
+    values: Tensor | None
+    findings: list[Finding]
+
+
+def _refuse_strange(predictor: Predictor, items: Sequence[layout.Item]) -> None:
+    index = set(predictor.classes)
     for item in items:
-        if item.label not in index:
+        if predictor.encoding is not None:
+            if len(item.target or ()) != len(predictor.columns):
+                raise UserError(
+                    f"{shown(item.path)} has {len(item.target or ())} numeric targets; the model predicts "
+                    f"{len(predictor.columns)} ({', '.join(predictor.columns)}). Give a CSV with them"
+                )
+        elif item.label not in index:
             raise UserError(
                 f"{shown(item.path)} is of class {item.label!r}, which the model doesn't know; it knows "
                 f"{', '.join(predictor.classes[:10])}{', ...' if len(index) > 10 else ''}"
             )
+
+
+def _opened(predictor: Predictor, items: Sequence[layout.Item], track: Track[list[Path]]) -> _Opened:
+    import torch
+
+    _refuse_strange(predictor, items)
     rows, broken = scan(items, track)
     store, damaged = open_store(
         [(item.path, header) for item, header in rows],
@@ -216,9 +240,20 @@ def _opened(
     if not good:
         first = f": {shown(broken[0].path)}: {broken[0].reason}" if broken else ""
         raise UserError(f"no usable images to evaluate{first}")
-    targets = torch.tensor([index[rows[number][0].label] for number in good])
-    files = [rows[number][0].path for number in good]
-    return Split(store, torch.tensor(good), targets), files, broken_findings([*broken, *damaged])
+    kept = [rows[number][0] for number in good]
+    values = None
+    if predictor.encoding is not None:
+        values = torch.tensor([item.target for item in kept], dtype=torch.double)
+        targets = predictor.encoding.encode(values)
+    else:
+        index = {name: number for number, name in enumerate(predictor.classes)}
+        targets = torch.tensor([index[item.label] for item in kept])
+    return _Opened(
+        Split(store, torch.tensor(good), targets),
+        [item.path for item in kept],
+        values,
+        broken_findings([*broken, *damaged]),
+    )
 
 
 def predict(
@@ -240,9 +275,10 @@ def report(run: str | Path, *, device: str = "auto") -> Path:
     predictor = load(run).to(pick_device(device))
     items = directory.read_files()
     name = "test" if any(item.split == "test" for item in items) else "val"
-    split, files, _ = _opened(predictor, [item for item in items if item.split == name], silent)
+    opened = _opened(predictor, [item for item in items if item.split == name], silent)
+    evaluation = evaluate_split(predictor, opened.split, name, opened.values)
     with _disk_errors(directory.path):
-        page.write(directory, evaluate_split(predictor, split, name), files)
+        page.write(directory, evaluation, opened.files)
     return Path(directory.report)
 
 

@@ -53,7 +53,7 @@ def test_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,class\n1.png,a\n", "needs the columns path and label"),
+        ("file,class\n1.png,a\n", "either label or numbers in target"),
         ("path,label\n1.png,\n", "d.csv:2: a row needs a path and a label"),
         ("path,label,split\n1.png,a,dev\n", "d.csv:2: split 'dev' is none of train, val, test"),
         ("path,label\n", "no images under"),

@@ -99,8 +99,13 @@ def train(
     if json:
         output.as_json(result)
         return
+    figures = (
+        f"{100 * result['accuracy']:.2f}% of the {result['split']} images right"
+        if "val_accuracy" in result
+        else ", ".join(f"{key} {result[key]:.4g}" for key in ("mae", "rmse", "kl") if key in result)
+    )
     output.say(
-        f"{100 * result['accuracy']:.2f}% of the {result['split']} images right (best epoch "
+        f"{figures} (best epoch "
         f"{result['best_epoch']} of {result['epochs']}; {result['parameters']:,} parameters; "
         f"{result['seconds']:.0f} s of training)"
     )
@@ -125,21 +130,7 @@ def evaluate(
     if json:
         output.as_json(found.summary())
         return
-    output.say(
-        f"{100 * found.accuracy:.2f}% of {len(found.targets):,} {found.split} images right, "
-        f"loss {found.loss:.4f}"
-    )
-    rows = [
-        [
-            label,
-            f"{100 * row['recall']:.1f}%",
-            f"{100 * row['precision']:.1f}%",
-            f"{row['f1']:.3f}",
-            str(int(row["n"])),
-        ]
-        for label, row in found.per_class().items()
-    ]
-    output.table("", ["class", "recall", "precision", "F1", "images"], rows)
+    output.evaluation(found)
 
 
 @app.command()
@@ -160,6 +151,10 @@ def predict(
         output.as_json({"predictions": found})
         return
     for row in found:
+        if "values" in row:
+            numbers = ", ".join(f"{name} {value:.4g}" for name, value in row["values"].items())
+            output.say(f"{row['file']}: {numbers}")
+            continue
         rest = ", ".join(f"{other['label']} {100 * other['probability']:.1f}%" for other in row["top"][1:3])
         output.say(
             f"{row['file']}: {row['label']} {100 * row['probability']:.1f}%" + (f"  ({rest})" if rest else "")

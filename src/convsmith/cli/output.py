@@ -50,6 +50,39 @@ def table(title: str, columns: list[str], rows: Iterable[list[str]]) -> None:
     console.print(view)
 
 
+def evaluation(found: Any) -> None:
+    """The figures of an evaluation: in all, and by class or target."""
+    if not hasattr(found, "per_class"):
+        say(f"{found.headline} on {len(found.targets):,} {found.split} images")
+        if found.numeric:
+            rows = [
+                [name, *(f"{row[key]:.4g}" for key in ("mae", "rmse", "median_absolute_error", "r2"))]
+                for name, row in found.per_column().items()
+            ]
+            table("", ["target", "MAE", "RMSE", "median error", "R²"], rows)
+        return
+    say(
+        f"{100 * found.accuracy:.2f}% of {len(found.targets):,} {found.split} images right, "
+        f"loss {found.loss:.4f}"
+    )
+    rows = [
+        [
+            label,
+            f"{100 * row['recall']:.1f}%",
+            f"{100 * row['precision']:.1f}%",
+            f"{row['f1']:.3f}",
+            str(int(row["n"])),
+        ]
+        for label, row in found.per_class().items()
+    ]
+    table("", ["class", "recall", "precision", "F1", "images"], rows)
+
+
+def figure(measure: Any, value: float) -> str:
+    """A measure as people read it."""
+    return f"{100 * value:.2f}%" if measure.name == "accuracy" else f"{value:.4g}"
+
+
 def track(things: Iterable[T], total: int, doing: str) -> Iterator[T]:
     """Progress of a long loop, on a terminal only."""
     if not errors.is_terminal:
@@ -109,16 +142,20 @@ class TrainingProgress:
             self.task,
             completed=state.epoch * self.length + state.batch,
             epoch=f"{state.epoch + 1}/{state.epochs}",
-            figures=f"loss {loss:.4f}  accuracy {100 * float(sums['train_accuracy']) / count:.1f}%  "
+            figures=f"loss {loss:.4f}  {state.measure.name} {self._measure(state, count)}  "
             f"{seen * state.fabric.world_size / max(seconds, 1e-9):,.0f} images/s",
         )
+
+    def _measure(self, state: Any, count: float) -> str:
+        return figure(state.measure, float(state.sums[f"train_{state.measure.name}"]) / count)
 
     def on_epoch_end(self, state: Any) -> None:
         row = state.history[-1]
         better = " *" if row is state.best else ""
         note(
             f"epoch {int(row['epoch']):>3}/{state.epochs}  loss {row['train_loss']:.4f}  "
-            f"val loss {row['val_loss']:.4f}  val accuracy {100 * row['val_accuracy']:.2f}%  "
+            f"val loss {row['val_loss']:.4f}  "
+            f"val {state.measure.name} {figure(state.measure, row['val_' + state.measure.name])}  "
             f"{row['images_per_second']:,.0f} images/s{better}"
         )
 

@@ -14,7 +14,7 @@ import xxhash
 from torch import Tensor
 
 from convsmith import recipe as recipes
-from convsmith.data import builtin, layout
+from convsmith.data import builtin, layout, targets
 from convsmith.data.batches import Normalizer, Split
 from convsmith.data.layout import Item, shown
 from convsmith.data.pixels import Decoded, Store, open_store
@@ -29,6 +29,7 @@ from convsmith.data.scan import (
     silent,
 )
 from convsmith.data.shuffle import generator
+from convsmith.data.targets import Encoding
 from convsmith.errors import UserError, nearest
 from convsmith.findings import Finding
 
@@ -52,25 +53,43 @@ class Dataset:
     fingerprint: str
     findings: list[Finding] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
+    columns: list[str] = field(default_factory=list)
+    encoding: Encoding | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the targets are: ``"classes"``, ``"numbers"`` or ``"distribution"``."""
+        return self.encoding.kind if self.encoding is not None else "classes"
+
+    def values(self, name: str) -> Tensor:
+        """The numeric targets of a split as the CSV gives them, (N, T) float64."""
+        found = [item.target for item in self.items if item.split == name]
+        return torch.tensor(found, dtype=torch.double)
 
     def split(self, name: str) -> Split | None:
         """The rows of ``"train"``, ``"val"`` or ``"test"``; None if the data set has none."""
         rows = [row for row, item in enumerate(self.items) if item.split == name]
         if not rows:
             return None
+        if self.encoding is not None:
+            return Split(self.store, torch.tensor(rows), self.encoding.encode(self.values(name)))
         index = {label: number for number, label in enumerate(self.classes)}
-        targets = torch.tensor([index[self.items[row].label] for row in rows])
-        return Split(self.store, torch.tensor(rows), targets)
+        labels = torch.tensor([index[self.items[row].label] for row in rows])
+        return Split(self.store, torch.tensor(rows), labels)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Images by split and class."""
+        """Images by split and class; of all images where there are no classes."""
         found = Counter((str(item.split), item.label) for item in self.items)
         splits = [name for name in ("train", "val", "test") if any(split == name for split, _ in found)]
+        if self.encoding is not None:
+            return {split: {"images": found[split, ""]} for split in splits}
         return {split: {label: found[split, label] for label in self.classes} for split in splits}
 
     def summary(self) -> dict[str, Any]:
         return {
             "classes": self.classes,
+            "kind": self.kind,
+            "columns": self.columns,
             "counts": self.counts(),
             "size": self.size,
             "channels": self.channels,
@@ -120,8 +139,9 @@ def prepare(
     kept = [replace(item, split=None) for item, _ in rows]
     for number, (item, _) in zip(good, split):
         kept[number] = item
+    encoding = _encoding(root, section, [item for item, _ in split], reasons)
     dataset = Dataset(
-        classes=sorted({item.label for item, _ in split}),
+        classes=sorted({item.label for item, _ in split}) if encoding is None else encoding.outputs,
         items=kept,
         store=store,
         size=size,
@@ -130,11 +150,31 @@ def prepare(
         fingerprint=_fingerprint(rows, root),
         findings=[*broken_findings([*broken, *damaged]), *duplicate_findings(split), *_tiny_findings(split)],
         reasons=reasons,
+        columns=layout.target_names(root),
+        encoding=encoding,
     )
     train = dataset.split("train")
     assert train is not None
     dataset.normalizer = measure(train, section.normalize)
     return dataset
+
+
+def _encoding(
+    root: Path, section: recipes.Data, items: Sequence[Item], reasons: dict[str, str]
+) -> Encoding | None:
+    columns = layout.target_names(root)
+    if not columns:
+        if section.target is not None:
+            raise UserError(
+                f"data.target is for numbers, but {shown(root)} has classes; leave it out, or give a "
+                f"CSV with a target column"
+            )
+        return None
+    values = torch.tensor([item.target for item in items if item.split == "train"], dtype=torch.double)
+    encoding, reason = targets.choose(columns, values, section.target)
+    if reason is not None:
+        reasons["data.target"] = reason
+    return encoding
 
 
 def locate(path: str | None) -> Path:
@@ -162,7 +202,7 @@ def _without(items: list[Item], exclude: Sequence[str]) -> list[Item]:
 
 
 def _tiny_findings(rows: Sequence[tuple[Item, Header]]) -> list[Finding]:
-    counts = Counter(item.label for item, _ in rows if item.split == "train")
+    counts = Counter(item.label for item, _ in rows if item.split == "train" and item.target is None)
     tiny = [label for label, count in sorted(counts.items()) if count < 2]
     if not tiny:
         return []
@@ -191,13 +231,15 @@ def _refuse(rows: Sequence[tuple[Item, Header]], root: Path) -> None:
         split: {item.label for item, _ in rows if item.split == split} for split in ("train", "val", "test")
     }
     classes = labels["train"] | labels["val"] | labels["test"]
-    if len(classes) < 2:
+    if len(classes) < 2 and classes != {""}:
         raise UserError(
             f"{shown(root)} has one class, {', '.join(map(repr, classes))}; a classifier needs at least two. "
             f"Put each class into a folder of its own, CLASS/*.jpg"
         )
     for split in ("train", "val"):
         missing = sorted(classes - labels[split])
+        if missing == [""]:
+            raise UserError(f"{shown(root)} has no usable image in {split}; add some")
         if missing:
             raise UserError(
                 f"class {missing[0]!r} has no usable image in {split}; add some, or drop it with "
@@ -225,9 +267,21 @@ def _divided(rows: Sequence[tuple[Item, Header]], val: float, seed: int) -> list
         fresh = [number for number, (item, _) in enumerate(rows) if item.split == "train"]
     else:
         return list(rows)
-    chosen = _stratified([rows[number][0].label for number in fresh], val, seed)
+    chosen = _stratified(_strata([rows[number][0] for number in fresh]), val, seed)
     split = {number: "val" if is_val else "train" for number, is_val in zip(fresh, chosen)}
     return [(replace(item, split=split.get(n, item.split)), header) for n, (item, header) in enumerate(rows)]
+
+
+def _strata(items: Sequence[Item]) -> list[str]:
+    """What both sides shall have alike: the classes, or up to ten ranges of the first target."""
+    if any(item.target is None for item in items):
+        return [item.label for item in items]
+    order = sorted(range(len(items)), key=lambda number: (items[number].target, str(items[number].path)))
+    groups = max(1, min(10, len(items) // 10))
+    strata = [""] * len(items)
+    for place, number in enumerate(order):
+        strata[number] = str(place * groups // len(items))
+    return strata
 
 
 def _stratified(labels: Sequence[str], val: float, seed: int) -> list[bool]:
@@ -257,7 +311,9 @@ def _fingerprint(rows: Sequence[tuple[Item, Header]], root: Path) -> str:
         # Names relative to DATA, so that a moved folder is still the same data.
         name = item.path.relative_to(root) if item.path.is_relative_to(root) else item.path
         digest.update(
-            f"{name}\0{item.label}\0{item.split}\0{header.digest}\n".encode("utf-8", "surrogateescape")
+            f"{name}\0{item.target or item.label}\0{item.split}\0{header.digest}\n".encode(
+                "utf-8", "surrogateescape"
+            )
         )
     return str(digest.hexdigest())
 

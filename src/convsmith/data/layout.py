@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +16,15 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 
 @dataclass(frozen=True)
 class Item:
-    """One image file; ``split`` is None where the layout doesn't say."""
+    """One image file; ``split`` is None where the layout doesn't say.
+
+    Where the targets are numbers, ``target`` holds them and the label is empty.
+    """
 
     path: Path
     label: str
     split: str | None = None
+    target: tuple[float, ...] | None = None
 
 
 def shown(path: str | Path) -> str:
@@ -36,7 +41,8 @@ def find(data: Path) -> list[Item]:
     """List the images of a folder or CSV, sorted by path; nothing is opened but the CSV.
 
     Layouts: ``CLASS/*.jpg``; ``train/CLASS/*.jpg`` with ``val/`` (or ``valid/``) and/or ``test/``; a CSV
-    with the columns ``path`` (relative to the CSV) and ``label``, and optionally ``split``.
+    with the columns ``path`` (relative to the CSV) and ``label``, or numbers in ``target`` or several
+    ``target_NAME``, and optionally ``split``.
 
     Raises:
         UserError: if there is nothing of the kind, with what was found.
@@ -96,20 +102,46 @@ def _from_csv(file: Path) -> list[Item]:
             rows = [[(value or "").strip() for value in list(row.values())[: len(columns)]] for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {shown(file)} as a UTF-8 CSV: {error}") from None
-    if "path" not in columns or "label" not in columns:
+    targets = [name for name in columns if name.startswith("target")]
+    if "path" not in columns or bool(targets) == ("label" in columns):
         raise UserError(
-            f"{shown(file)} needs the columns path and label (and optionally split); "
-            f"it has {', '.join(columns)}"
+            f"{shown(file)} needs the column path, and either label or numbers in target (or several "
+            f"target_NAME), and optionally split; it has {', '.join(columns)}"
         )
     items = []
     for number, row in enumerate(rows, start=2):
         cells = dict(zip(columns, row))
-        if not cells.get("path") or not cells.get("label"):
+        if not cells.get("path") or not (targets or cells.get("label")):
             raise UserError(f"{shown(file)}:{number}: a row needs a path and a label")
         items.append(
-            Item(file.parent / cells["path"], cells["label"], _split_of(cells.get("split"), file, number))
+            Item(
+                file.parent / cells["path"],
+                cells.get("label", ""),
+                _split_of(cells.get("split"), file, number),
+                tuple(_number(cells.get(name, ""), name, file, number) for name in targets) or None,
+            )
         )
     return items
+
+
+def target_names(data: Path) -> list[str]:
+    """What the numeric targets of a CSV are called: ``target_NAME`` is NAME; none for classes."""
+    if not data.is_file():
+        return []
+    with open(data, newline="", encoding="utf-8-sig") as stream:
+        columns = [name.strip() for name in next(csv.reader(stream), [])]
+    targets = [name for name in columns if name.startswith("target")]
+    return [name.removeprefix("target").lstrip("_.:") or "target" for name in targets]
+
+
+def _number(text: str, column: str, file: Path, row: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{shown(file)}:{row}: {column} is {text!r}, not a number; mend it or drop the row")
+    return value
 
 
 def _split_of(word: str | None, file: Path, number: int) -> str | None:

@@ -144,7 +144,7 @@ def duplicate_findings(rows: Sequence[tuple[Item, Header]]) -> list[Finding]:
                     source="exact content hash",
                 )
             )
-    torn = [group for group in copies if len({item.label for item in group}) > 1]
+    torn = [group for group in copies if len({item.target or item.label for item in group}) > 1]
     if torn:
         findings.append(
             Finding(

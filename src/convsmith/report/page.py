@@ -20,13 +20,16 @@ from convsmith.report import plots
 from convsmith.run import directory
 from convsmith.run.directory import RunDirectory
 from convsmith.run.evaluation import Evaluation
+from convsmith.run.number_evaluation import NumberEvaluation
 from convsmith.run.predictor import load
 
 MISTAKES = 12
 MATRIX_CLASSES = 40
+SCATTERS = 12
+MEASURES = {"accuracy": "accuracy", "mae": "mean absolute error", "kl": "KL divergence"}
 
 
-def write(run: RunDirectory, evaluation: Evaluation, files: Sequence[Path]) -> None:
+def write(run: RunDirectory, evaluation: Evaluation | NumberEvaluation, files: Sequence[Path]) -> None:
     """Write ``report.html``.
 
     Args:
@@ -44,35 +47,80 @@ def write(run: RunDirectory, evaluation: Evaluation, files: Sequence[Path]) -> N
 
 
 def render(
-    run: RunDirectory, rows: list[dict[str, float]], evaluation: Evaluation, files: Sequence[Path]
+    run: RunDirectory,
+    rows: list[dict[str, float]],
+    evaluation: Evaluation | NumberEvaluation,
+    files: Sequence[Path],
 ) -> str:
-    best = max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    measure = next(name for name in MEASURES if f"val_{name}" in rows[0])
+    sign = 1 if measure == "accuracy" else -1
+    best = max(rows, key=lambda row: (sign * row[f"val_{measure}"], -row["val_loss"]))
     epoch = int(best["epoch"])
     loss = {"train_loss": "train", "val_loss": "val"}
-    accuracy = {"train_accuracy": "train", "val_accuracy": "val"}
+    figure = {f"train_{measure}": "train", f"val_{measure}": "val"}
     environment = Environment(loader=PackageLoader("convsmith.report"), autoescape=select_autoescape())
-    return environment.get_template("page.html").render(
+    if isinstance(evaluation, NumberEvaluation):
+        template, own = "numbers.html", _numbers(evaluation, files)
+    else:
+        template, own = "classes.html", _classes(evaluation, files)
+    return environment.get_template(template).render(
+        **own,
         name=shown(run.path.absolute().name),
         evaluation=evaluation,
-        calibration_error=evaluation.calibration()[1],
+        measure=measure,
         best=best,
         epochs=len(rows),
+        terms=_terms(rows, best, measure),
         curves=[
             Markup(plots.curve(rows, loss, "loss", best=epoch, log=True)),
-            Markup(plots.curve(rows, accuracy, "accuracy", best=epoch)),
+            Markup(plots.curve(rows, figure, MEASURES[measure], best=epoch)),
             Markup(plots.curve(rows, {"lr": "learning rate"}, "learning rate", best=epoch)),
         ],
-        confusion=Markup(plots.confusion(evaluation)) if len(evaluation.classes) <= MATRIX_CLASSES else None,
-        confused=_confused(evaluation),
-        calibration=Markup(plots.calibration(evaluation)),
-        per_class=sorted(evaluation.per_class().items(), key=lambda item: item[1]["recall"]),
-        mistakes=[_mistake(evaluation, row, files[row]) for row in evaluation.mistakes(MISTAKES)],
         data=run.read_json(run.data),
         recipe=run.recipe.read_text(encoding="utf-8"),
         environment=run.read_json(run.environment),
         parameters=_parameters(run),
         version=convsmith.__version__,
     )
+
+
+def _terms(
+    rows: list[dict[str, float]], best: dict[str, float], measure: str
+) -> list[tuple[str, float, float, float]]:
+    """Every term and regularizer by name: in the first, the best and the last epoch."""
+    rest = {"train_loss", f"train_{measure}"}
+    names = [name for name in rows[0] if name.startswith("train_") and name not in rest]
+    return [(name.removeprefix("train_"), rows[0][name], best[name], rows[-1][name]) for name in names]
+
+
+def _classes(evaluation: Evaluation, files: Sequence[Path]) -> dict[str, Any]:
+    few = len(evaluation.classes) <= MATRIX_CLASSES
+    return {
+        "calibration_error": evaluation.calibration()[1],
+        "confusion": Markup(plots.confusion(evaluation)) if few else None,
+        "confused": _confused(evaluation),
+        "calibration": Markup(plots.calibration(evaluation)),
+        "per_class": sorted(evaluation.per_class().items(), key=lambda item: item[1]["recall"]),
+        "mistakes": [_mistake(evaluation, row, files[row]) for row in evaluation.mistakes(MISTAKES)],
+    }
+
+
+def _numbers(evaluation: NumberEvaluation, files: Sequence[Path]) -> dict[str, Any]:
+    mistakes = [
+        {
+            "picture": _picture(files[row]),
+            "file": shown(Path(files[row].parent.name, files[row].name)),
+            "numbers": list(zip(evaluation.columns, evaluation.predicted[row], evaluation.targets[row])),
+        }
+        for row in evaluation.mistakes(MISTAKES)
+    ]
+    columns = range(min(len(evaluation.columns), SCATTERS))
+    headline = evaluation.headline
+    return {
+        "headline": headline[0].upper() + headline[1:],
+        "scatter": [Markup(plots.scatter(evaluation, column)) for column in columns],
+        "mistakes": mistakes,
+    }
 
 
 def _confused(evaluation: Evaluation, count: int = 10) -> list[tuple[str, str, int]]:

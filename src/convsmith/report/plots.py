@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from convsmith.run.evaluation import Evaluation
+from convsmith.run.number_evaluation import NumberEvaluation
 
 BLUE, ORANGE, GREY = "#1f6feb", "#d9480f", "#6b7280"
 STYLE = {
@@ -39,7 +41,7 @@ def _svg(figure: Figure, label: str) -> str:
         figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
-    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
 
 
 def _axes(width: float = 5.2, height: float = 3.2) -> tuple[Figure, Any]:
@@ -108,3 +110,18 @@ def calibration(evaluation: Evaluation) -> str:
         axes.plot(confidence, accuracy, color=BLUE, linewidth=1)
         axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.04), ylim=(0, 1.04))
         return _svg(figure, "calibration")
+
+
+def scatter(evaluation: NumberEvaluation, column: int) -> str:
+    """Predicted against true values of one target; the diagonal is a net that knows them."""
+    true, error = evaluation.targets[:, column], evaluation.errors[:, column]
+    # On a circle the short way round, so that 359 and 1 lie side by side.
+    found = true + error
+    low, high = min(true.min(), found.min()), max(true.max(), found.max())
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes(4.4, 4.0)
+        axes.plot([low, high], [low, high], color=GREY, linewidth=0.8, linestyle=":")
+        opacity = min(0.8, max(0.08, 150 / len(true)))
+        axes.scatter(true, found, s=10, color=BLUE, alpha=opacity, linewidths=0)
+        axes.set(xlabel="true", ylabel="predicted", title=evaluation.columns[column])
+        return _svg(figure, f"{evaluation.columns[column]}: predicted against true")

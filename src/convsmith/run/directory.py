@@ -119,19 +119,23 @@ class RunDirectory:
         with open(self.metrics, newline="", encoding="utf-8") as stream:
             return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
 
-    def write_files(self, items: Sequence[Item]) -> None:
-        """Which file went into which split."""
+    def write_files(self, items: Sequence[Item], columns: Sequence[str] = ()) -> None:
+        """Which file went into which split; ``columns`` name numeric targets."""
         text = io.StringIO()
         writer = csv.writer(text)
-        writer.writerow(["path", "label", "split"])
-        writer.writerows([str(item.path.absolute()), item.label, item.split] for item in items if item.split)
+        writer.writerow(["path", "label", "split", *(f"target_{name}" for name in columns)])
+        writer.writerows(
+            [str(item.path.absolute()), item.label, item.split, *(item.target or ())]
+            for item in items
+            if item.split
+        )
         write(self.files, text.getvalue())
 
     def read_files(self) -> list[Item]:
         try:
             with open(self.files, newline="", encoding="utf-8", errors="surrogateescape") as stream:
-                return [Item(Path(row["path"]), row["label"], row["split"]) for row in csv.DictReader(stream)]
-        except (OSError, KeyError, csv.Error) as error:
+                return [_item(row) for row in csv.DictReader(stream)]
+        except (OSError, KeyError, ValueError, csv.Error) as error:
             raise UserError(f"{shown(self.files)} is missing or damaged ({error}); name DATA") from None
 
     def read_json(self, path: Path) -> Any:
@@ -141,6 +145,11 @@ class RunDirectory:
             raise UserError(f"there is no {shown(path)}; is {shown(self.path)} a run?") from None
         except (OSError, ValueError) as error:
             raise UserError(f"{shown(path)} is damaged ({error}); train again, or restore it") from None
+
+
+def _item(row: Mapping[str, str]) -> Item:
+    target = tuple(float(value) for name, value in row.items() if name.startswith("target_"))
+    return Item(Path(row["path"]), row["label"], row["split"], target or None)
 
 
 def environment() -> dict[str, Any]:

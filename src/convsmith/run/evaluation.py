@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import entropy
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from convsmith.data.batches import Split
 from convsmith.findings import Finding
+from convsmith.run.number_evaluation import NumberEvaluation
 from convsmith.run.predictor import Predictor
 
 Floats = npt.NDArray[np.float64]
@@ -96,8 +98,42 @@ class Evaluation:
         }
 
 
-def evaluate(predictor: Predictor, split: Split, name: str, batch_size: int = 256) -> Evaluation:
-    """Classify a split, in its own order."""
+def evaluate(
+    predictor: Predictor,
+    split: Split,
+    name: str,
+    values: torch.Tensor | None = None,
+    batch_size: int = 256,
+) -> Evaluation | NumberEvaluation:
+    """Run a net over a split, in its own order.
+
+    Args:
+        predictor: the net.
+        split: images and targets.
+        name: of the split.
+        values: numeric targets as the user gives them, (N, T); None for classes.
+        batch_size: images at a time.
+    """
     streams = split.store.stream(torch.split(split.rows, batch_size))
-    probabilities = np.concatenate([predictor.probabilities(pixels).numpy() for pixels in streams])
-    return Evaluation(name, predictor.classes, probabilities, split.targets.numpy())
+    outputs = torch.cat([predictor.outputs(pixels) for pixels in streams])
+    encoding = predictor.encoding
+    if encoding is None:
+        return Evaluation(name, predictor.classes, outputs.softmax(1).numpy(), split.targets.numpy())
+    assert values is not None
+    true = values if encoding.numeric else encoding.encode(values).double()
+    found = encoding.decode(outputs)
+    divergences = modes = None
+    if encoding.kind == "distribution":
+        shares = encoding.encode(values).double()
+        divergences = entropy(shares.numpy(), outputs.softmax(1).numpy(), axis=1)
+        modes = (outputs.argmax(1) == shares.argmax(1)).numpy()
+    return NumberEvaluation(
+        split=name,
+        columns=predictor.columns,
+        predicted=found.numpy(),
+        targets=true.numpy(),
+        errors=encoding.error(found, true).numpy(),
+        divergences=divergences,
+        modes=modes,
+        numeric=encoding.numeric,
+    )

@@ -17,6 +17,7 @@ from convsmith import catalog
 from convsmith.data.batches import Normalizer
 from convsmith.data.layout import shown
 from convsmith.data.pixels import decode
+from convsmith.data.targets import Encoding, restore
 from convsmith.errors import UserError
 from convsmith.run.directory import RunDirectory, write
 
@@ -33,6 +34,8 @@ class Predictor:
         size: side in pixels that images are brought to.
         channels: 1 or 3.
         normalizer: uint8 to float.
+        columns: names of numeric targets.
+        encoding: of numeric targets; None for classes.
     """
 
     def __init__(
@@ -43,7 +46,11 @@ class Predictor:
         size: int,
         channels: int,
         normalizer: Normalizer,
+        columns: Sequence[str] = (),
+        encoding: Encoding | None = None,
     ) -> None:
+        self.columns = list(columns)
+        self.encoding = encoding
         self.model = model
         self.spec = spec
         self.classes = list(classes)
@@ -59,18 +66,24 @@ class Predictor:
         return self
 
     @torch.inference_mode()
-    def probabilities(self, pixels: Tensor) -> Tensor:
-        """Posteriors (N, K) in float64 on the CPU for uint8 images (N, size, size, channels)."""
+    def outputs(self, pixels: Tensor) -> Tensor:
+        """What the net gives, (N, K) in float64 on the CPU, for uint8 images (N, size, size, channels)."""
         self.model.eval()
         images = self.normalizer(pixels.to(self.device)).contiguous(memory_format=torch.channels_last)
+        outputs: Tensor = self.model(images)
+        return outputs.double().cpu()
+
+    def probabilities(self, pixels: Tensor) -> Tensor:
+        """Posteriors (N, K) in float64 on the CPU for uint8 images (N, size, size, channels)."""
         # float64, so that the posteriors of a thousand classes still sum to one
-        logits: Tensor = self.model(images)
-        return logits.double().softmax(1).cpu()
+        return self.outputs(pixels).softmax(1)
 
     def predict(
         self, paths: str | Path | Sequence[str | Path], *, top: int = 5, batch_size: int = 64
     ) -> list[dict[str, Any]]:
         """For each file (or the one) its label, the label's probability, and the ``top`` classes with theirs.
+
+        Where the targets are numbers, ``values`` by name instead of a label.
 
         Raises:
             UserError: if a file can't be read as an image.
@@ -82,7 +95,12 @@ class Predictor:
         for start in range(0, len(paths), batch_size):
             chunk = paths[start : start + batch_size]
             pixels = np.stack([self._read(path) for path in chunk])
-            found = self.probabilities(torch.from_numpy(pixels)).topk(min(top, len(self.classes)))
+            outputs = self.outputs(torch.from_numpy(pixels))
+            if self.encoding is not None and self.encoding.numeric:
+                for path, row in zip(chunk, self.encoding.decode(outputs).tolist()):
+                    yield {"file": str(path), "values": dict(zip(self.columns, row))}
+                continue
+            found = outputs.softmax(1).topk(min(top, len(self.classes)))
             for path, values, places in zip(chunk, found.values.tolist(), found.indices.tolist()):
                 best = [{"label": self.classes[k], "probability": p} for k, p in zip(places, values)]
                 yield {"file": str(path), **best[0], "top": best}
@@ -110,6 +128,12 @@ class Predictor:
             "size": self.size,
             "channels": self.channels,
         }
+        if self.encoding is not None:
+            description["target"] = {
+                "encoding": catalog.describe(self.encoding),
+                "columns": self.columns,
+                "state": self.encoding.state(),
+            }
         write(run.model, json.dumps(description, indent=1) + "\n")
         write(run.weights, save(tensors))
 
@@ -139,6 +163,9 @@ def load(path: str | Path) -> Predictor:
         inside = {key.removeprefix("model."): v for key, v in tensors.items() if key.startswith("model.")}
         model.load_state_dict(inside)
         normalizer = Normalizer(tensors["normalizer.mean"], tensors["normalizer.std"])
+        target = description.get("target")
+        columns = target["columns"] if target else []
+        encoding = restore(target["encoding"], columns, target["state"]) if target else None
     except (KeyError, TypeError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{shown(place)}: model.json and the weights don't fit together ({first})") from None
@@ -149,6 +176,8 @@ def load(path: str | Path) -> Predictor:
         description["size"],
         description["channels"],
         normalizer,
+        columns,
+        encoding,
     )
 
 

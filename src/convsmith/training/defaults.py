@@ -9,6 +9,7 @@ import torch
 
 from convsmith import catalog
 from convsmith.data.dataset import Dataset
+from convsmith.objectives.objective import targets_of
 from convsmith.recipe import Recipe
 
 # Below this side a net that halves the image five times has nothing left to look at.
@@ -28,7 +29,10 @@ def fill(recipe: Recipe, dataset: Dataset) -> tuple[Recipe, dict[str, str]]:
         recipe.model, reasons["model"] = _model(recipe, dataset)
     if recipe.data.augment is None:
         recipe.data.augment, reasons["data.augment"] = _augment(dataset)
-    recipe.optimizer = _optimizer(recipe, reasons)
+    recipe.optimizer = _optimizer(recipe, dataset, reasons)
+    if dataset.encoding is not None:
+        recipe.data.target = catalog.describe(dataset.encoding)
+        _objective(recipe, dataset, reasons)
     return recipe, reasons
 
 
@@ -62,14 +66,28 @@ def _model(recipe: Recipe, dataset: Dataset) -> tuple[str, str]:
     return "timm:resnet18", f"images of {dataset.size} pixels: a ResNet that subsamples early"
 
 
+def _objective(recipe: Recipe, dataset: Dataset, reasons: dict[str, str]) -> None:
+    """Cross-entropy, the usual term, is for classes: numbers and distributions have usual ones too."""
+    if recipe.objective.get("cross_entropy", 1) in ({}, None):
+        usual = {"numbers": "squared_error", "distribution": "kl_divergence"}[dataset.kind]
+        rest = {name: given for name, given in recipe.objective.items() if name != "cross_entropy"}
+        if not any(dataset.kind in targets_of(name) for name in rest if name in catalog.names("term")):
+            recipe.objective = {usual: {}, **rest}
+            reasons[f"objective.{usual}"] = "the targets are not classes"
+        else:
+            recipe.objective = rest
+
+
 def _augment(dataset: Dataset) -> tuple[dict[str, dict[str, int]], str]:
+    if dataset.encoding is not None and dataset.encoding.numeric:
+        return {}, "the targets are numbers: a mirrored or shifted image may have others"
     crop = {"crop": {"pad": max(1, round(dataset.size / 8))}}
     if dataset.channels == 1:
         return crop, "no flip: grey images are often characters, which a mirror turns into others"
     return {"flip": {}, **crop}, "photographs keep their class when mirrored and shifted"
 
 
-def _optimizer(recipe: Recipe, reasons: dict[str, str]) -> dict[str, dict[str, float]]:
+def _optimizer(recipe: Recipe, dataset: Dataset, reasons: dict[str, str]) -> dict[str, dict[str, float]]:
     """The recipe's optimizer, sgd if it names none; sgd's rate depends on what is trained."""
     if recipe.optimizer is None:
         recipe.optimizer = "sgd"
@@ -81,6 +99,9 @@ def _optimizer(recipe: Recipe, reasons: dict[str, str]) -> dict[str, dict[str, f
             arguments["lr"], why = 0.01, "the weights are trained already: small steps"
         elif model.startswith("lenet"):
             arguments["lr"], why = 0.01, "no batch normalization in the net: 0.1 would diverge"
+        elif dataset.kind == "numbers":
+            # Unlike cross-entropy's, the gradient of these losses grows with the error.
+            arguments["lr"], why = 0.01, "errors of numbers have no bound: a tenth of the rate for classes"
         else:
             # Goyal et al. 2017: the rate grows with the batch; He et al. 2016 took 0.1 for 128.
             batch = recipe.data.batch_size or 128

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from convsmith.data.batches import Batches
+from convsmith.data.targets import Measure, measure_of
 from convsmith.errors import UserError
 from convsmith.objectives.regularizers import Regularizer
 from convsmith.training.task import Task
@@ -43,6 +44,7 @@ class Fit:
     clip: float | None = None
     average: AveragedModel | None = None
     regularizers: dict[str, Regularizer] = field(default_factory=dict)
+    measure: Measure = field(default_factory=lambda: measure_of(None))
     epoch: int = 0
     batch: int = 0
     history: list[Row] = field(default_factory=list)
@@ -75,7 +77,7 @@ def fit(state: Fit, callbacks: Sequence[object] = ()) -> Fit:
             row = _row(state)
             state.history.append(row)
             state.epoch, state.batch, state.sums, state.clock = state.epoch + 1, 0, {}, (0.0, 0)
-            if state.best is None or _rank(row) > _rank(state.best):
+            if state.best is None or _rank(state, row) > _rank(state, state.best):
                 state.best = row
                 call("on_improvement")
             call("on_epoch_end")
@@ -113,7 +115,7 @@ def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
             if state.average is not None:
                 state.average.update_parameters(state.task.model)
         figures = {name: regularizer.figure() for name, regularizer in state.regularizers.items()}
-        _tally(state.sums, "train", {**terms, **figures}, logits.detach(), batch.targets)
+        _tally(state, state.sums, "train", {**terms, **figures}, logits.detach(), batch.targets)
         # The loss before this one is known by now: asking for this one would make the GPU wait.
         _refuse_nonfinite(state, previous)
         previous = loss.detach()
@@ -142,11 +144,11 @@ def _refuse_nonfinite(state: Fit, loss: Tensor | None) -> None:
 
 
 def _tally(
-    sums: dict[str, Tensor], split: str, terms: dict[str, Tensor], logits: Tensor, target: Tensor
+    state: Fit, sums: dict[str, Tensor], split: str, terms: dict[str, Tensor], logits: Tensor, target: Tensor
 ) -> None:
     count = len(target)
     new = {f"{split}_{name}": value.detach().double() * count for name, value in terms.items()}
-    new[f"{split}_accuracy"] = (logits.argmax(1) == target).sum().double()
+    new[f"{split}_{state.measure.name}"] = state.measure.of(logits, target).double()
     new[f"{split}_count"] = torch.full((), count, dtype=torch.float64, device=logits.device)
     for name, value in new.items():
         sums[name] = sums[name] + value if name in sums else value
@@ -164,7 +166,7 @@ def validate(state: Fit) -> dict[str, Tensor]:
         for batch in state.val.epoch(0):
             if batch.count:
                 terms, logits = task(precision.convert_input(batch.images), batch.targets)
-                _tally(sums, "val", terms, logits, batch.targets)
+                _tally(state, sums, "val", terms, logits, batch.targets)
     task.train(was_training)
     return sums
 
@@ -190,13 +192,14 @@ def _means(state: Fit, sums: dict[str, Tensor], split: str) -> Row:
     means = {name: value / count for name, value in values.items()}
     terms = state.task.objective.reads
     losses = [means[f"{split}_{name}"] for name in terms if state.task.objective.per_image(name)]
-    kept = {n: v for n, v in means.items() if split == "train" or n == f"{split}_accuracy"}
+    kept = {n: v for n, v in means.items() if split == "train" or n == f"val_{state.measure.name}"}
     return {f"{split}_loss": float(sum(losses)), **kept}
 
 
-def _rank(row: Row) -> tuple[float, float]:
-    """Better is larger: accuracy first, then the loss."""
-    return row["val_accuracy"], -row["val_loss"]
+def _rank(state: Fit, row: Row) -> tuple[float, float]:
+    """Better is larger: the measure first, then the loss."""
+    value = row[f"val_{state.measure.name}"]
+    return value if state.measure.higher_is_better else -value, -row["val_loss"]
 
 
 def _seed(*key: int) -> int:

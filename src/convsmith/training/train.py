@@ -22,6 +22,7 @@ from convsmith.data.dataset import Dataset, prepare
 from convsmith.data.layout import shown
 from convsmith.data.pixels import Decoded, Store
 from convsmith.data.scan import Track, silent
+from convsmith.data.targets import measure_of
 from convsmith.errors import UserError
 from convsmith.findings import Finding
 from convsmith.objectives import objective as objectives
@@ -121,7 +122,10 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
     if options.channels_last:
         model = model.to(memory_format=torch.channels_last)
     objective, regularizers = objectives.build(
-        recipe.objective, num_classes=len(dataset.classes), num_features=start.num_features(model)
+        recipe.objective,
+        targets=dataset.kind,
+        num_classes=len(dataset.classes),
+        num_features=start.num_features(model),
     )
     task = Task(model, objective).to(fabric.device)
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
@@ -150,6 +154,7 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
         clip=options.clip,
         average=exponential_average(task.model, options.ema.decay) if options.ema else None,
         regularizers=regularizers,
+        measure=measure_of(dataset.encoding),
     )
 
 
@@ -216,7 +221,16 @@ def _keepers(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> list[object
     spec = recipe.model
 
     def save(model: torch.nn.Module) -> None:
-        Predictor(model, spec, dataset.classes, dataset.size, dataset.channels, dataset.normalizer).save(run)
+        Predictor(
+            model,
+            spec,
+            dataset.classes,
+            dataset.size,
+            dataset.channels,
+            dataset.normalizer,
+            dataset.columns,
+            dataset.encoding,
+        ).save(run)
 
     keepers: list[object] = [KeepBest(save), Checkpoints(run, recipe.train.checkpoint_minutes)]
     if recipe.train.tensorboard:
@@ -228,7 +242,7 @@ def _describe(run: RunDirectory, recipe: Recipe, reasons: dict[str, str], datase
     """Write down what is about to happen; a resumed run keeps what it wrote first."""
     if not run.data.exists():
         write(run.data, json.dumps(dataset.summary(), indent=1) + "\n")
-        run.write_files(dataset.items)
+        run.write_files(dataset.items, dataset.columns)
         write(run.environment, json.dumps(environment(), indent=1) + "\n")
     if not run.recipe.exists():
         # Last: a directory with a recipe can be resumed.

@@ -1,0 +1,93 @@
+"""How well a trained net does on a split whose targets are numbers or distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convsmith.findings import Finding
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NumberEvaluation:
+    """Predicted and true targets (N, T) of a split in the targets' units, and the figures drawn from them.
+
+    For distributions ``divergences`` hold KL(true || predicted) of each image, (N,), and ``modes`` whether
+    the likeliest class is the same; where the distribution stands for no number (votes), predicted and
+    true are the shares themselves, (N, K).
+    """
+
+    split: str
+    columns: list[str]
+    predicted: Floats
+    targets: Floats
+    errors: Floats
+    divergences: Floats | None = None
+    modes: npt.NDArray[np.bool_] | None = None
+    numeric: bool = True
+    findings: Sequence[Finding] = ()
+
+    @property
+    def mae(self) -> float:
+        """Mean absolute error over images and targets; around the circle for angles."""
+        return float(np.abs(self.errors).mean())
+
+    @property
+    def rmse(self) -> float:
+        """Root of the mean squared error."""
+        return float(np.sqrt(np.square(self.errors).mean()))
+
+    @property
+    def kl(self) -> float | None:
+        """Mean divergence, in nats; None where the targets are no distributions."""
+        return None if self.divergences is None else float(self.divergences.mean())
+
+    def per_column(self) -> dict[str, dict[str, float]]:
+        """MAE, RMSE, median absolute error and R^2 of each target.
+
+        R^2 is 1 - sum(error^2) / sum((true - mean)^2); on a circle it says little.
+        """
+        table = {}
+        for place, name in enumerate(self.columns):
+            error, true = self.errors[:, place], self.targets[:, place]
+            spread = float(np.square(true - true.mean()).sum())
+            table[name] = {
+                "mae": float(np.abs(error).mean()),
+                "rmse": float(np.sqrt(np.square(error).mean())),
+                "median_absolute_error": float(np.median(np.abs(error))),
+                "r2": 1 - float(np.square(error).sum()) / spread if spread else 0.0,
+            }
+        return table
+
+    def mistakes(self, count: int) -> list[int]:
+        """Rows of the largest errors, in the targets' spreads (of the largest divergences for votes)."""
+        if self.divergences is not None and not self.numeric:
+            size = self.divergences
+        else:
+            scale = np.maximum(self.targets.std(0), np.finfo(np.float64).tiny)
+            size = np.abs(self.errors / scale).max(1)
+        return [int(row) for row in np.argsort(-size, kind="stable")[:count]]
+
+    def summary(self) -> dict[str, Any]:
+        figures: dict[str, Any] = {"split": self.split, "n": len(self.targets)}
+        if self.numeric:
+            figures |= {"mae": self.mae, "rmse": self.rmse, "per_target": self.per_column()}
+        if self.divergences is not None and self.modes is not None:
+            figures |= {"kl": self.kl, "accuracy": float(self.modes.mean())}
+        return {**figures, "findings": [finding.as_dict() for finding in self.findings]}
+
+    @property
+    def headline(self) -> str:
+        """The result in a few words."""
+        words = []
+        if self.numeric:
+            words = [f"mean absolute error {self.mae:.4g}", f"RMSE {self.rmse:.4g}"]
+        if self.divergences is not None and self.modes is not None:
+            words += [f"KL divergence {self.kl:.4f}", f"likeliest class right {100 * self.modes.mean():.2f}%"]
+        return ", ".join(words)
