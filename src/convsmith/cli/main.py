@@ -185,7 +185,7 @@ def summary(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Layers of a net: output shapes, parameters, multiply-accumulates."""
+    """Layers of a net: output shapes, receptive fields, parameters, multiply-accumulates."""
     from convsmith import verbs
     from convsmith.cli import output
 
@@ -195,10 +195,17 @@ def summary(
         output.as_json({"parameters": found.parameters, "macs": found.macs, "layers": rows})
         return
     rows_shown = [
-        [f"{row.name} ({row.kind})", "x".join(map(str, row.shape)), f"{row.parameters:,}", f"{row.macs:,}"]
+        [
+            f"{row.name} ({row.kind})",
+            "x".join(map(str, row.shape)),
+            "all" if row.receptive_field is None else "x".join(map(str, row.receptive_field)),
+            "" if row.stride is None else "x".join(map(str, row.stride)),
+            f"{row.parameters:,}",
+            f"{row.macs:,}",
+        ]
         for row in found.rows
     ]
-    output.table("", ["layer", "output", "parameters", "MACs"], rows_shown)
+    output.table("", ["layer", "output", "sees", "stride", "parameters", "MACs"], rows_shown)
     output.say(f"{found.parameters:,} parameters, {found.macs:,} multiply-accumulates an image")
 
 

@@ -1,22 +1,31 @@
-"""Shapes, parameters and multiply-accumulates of a net, layer by layer."""
+"""Shapes, receptive fields, parameters and multiply-accumulates of a net, layer by layer."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from convsmith.nn.receptive_field import Field, Follow
+
 
 @dataclass(frozen=True)
 class Row:
-    """One leaf layer: its output's shape without the batch, and its cost for one image."""
+    """One leaf layer: its output's shape without the batch, what it sees, and its cost for one image.
+
+    ``receptive_field`` (height, width) and ``stride`` (between neighbors, in pixels) are None where all of
+    the image counts.
+    """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     parameters: int
     macs: int
+    receptive_field: tuple[int, int] | None = None
+    stride: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -37,17 +46,19 @@ def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
     """
     rows: list[Row] = []
     counted: set[int] = set()
+    first = next(model.parameters(), torch.zeros(()))
+    image = torch.zeros(1, *shape, device=first.device, dtype=first.dtype)
+    follow = Follow(image)
     handles = [
-        layer.register_forward_hook(_noting(name, rows, counted))
+        layer.register_forward_hook(_noting(name, rows, counted, follow))
         for name, layer in model.named_modules()
         # A normalization that carries its activation inside is no leaf, but has parameters of its own.
         if not any(True for _ in layer.children()) or any(True for _ in layer.parameters(recurse=False))
     ]
     was_training = model.training
     try:
-        first = next(model.parameters(), torch.zeros(()))
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, *shape, device=first.device, dtype=first.dtype))
+        with torch.no_grad(), follow:
+            model.eval()(image)
     finally:
         model.train(was_training)
         for handle in handles:
@@ -56,15 +67,31 @@ def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
     return Summary(rows, total, sum(row.macs for row in rows))
 
 
-def _noting(name: str, rows: list[Row], counted: set[int]):  # type: ignore[no-untyped-def]
+def _noting(name: str, rows: list[Row], counted: set[int], follow: Follow):  # type: ignore[no-untyped-def]
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         new = [p for p in layer.parameters(recurse=False) if id(p) not in counted]
         counted.update(id(p) for p in new)
         kind = type(layer).__name__
         parameters = sum(p.numel() for p in new)
-        rows.append(Row(name or kind, kind, tuple(output.shape[1:]), parameters, _macs(layer, output)))
+        field = follow.of(output)
+        rows.append(
+            Row(
+                name or kind,
+                kind,
+                tuple(output.shape[1:]),
+                parameters,
+                _macs(layer, output),
+                _whole_numbers(field, "size"),
+                _whole_numbers(field, "stride"),
+            )
+        )
 
     return note
+
+
+def _whole_numbers(field: Field | None, what: str) -> tuple[int, int] | None:
+    values = [getattr(span, what) for span in field.spans] if field is not None else [math.inf]
+    return (int(values[0]), int(values[1])) if all(map(math.isfinite, values)) else None
 
 
 def _macs(layer: nn.Module, output: Tensor) -> int:
