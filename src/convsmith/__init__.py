@@ -14,15 +14,27 @@ __version__ = "0.1.0"
 
 # Imported on first use: `convsmith --help` must not wait for torch.
 _VERBS = {
-    "train": "convsmith.verbs",
-    "evaluate": "convsmith.verbs",
-    "predict": "convsmith.verbs",
-    "summary": "convsmith.verbs",
-    "techniques": "convsmith.verbs",
+    "train": "convsmith.verbs.train",
+    "evaluate": "convsmith.verbs.evaluate",
+    "predict": "convsmith.verbs.evaluate",
+    "inspect": "convsmith.verbs.inspect",
+    "features": "convsmith.verbs.inspect",
+    "summary": "convsmith.verbs.summary",
+    "techniques": "convsmith.verbs.summary",
     "load": "convsmith.run.predictor",
     "UserError": "convsmith.errors",
 }
-__all__ = ["UserError", "evaluate", "load", "predict", "summary", "techniques", "train"]
+__all__ = [
+    "UserError",
+    "evaluate",
+    "features",
+    "inspect",
+    "load",
+    "predict",
+    "summary",
+    "techniques",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

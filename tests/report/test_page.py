@@ -9,7 +9,7 @@ import pytest
 
 import convsmith as cs
 from conftest import make_images
-from convsmith import verbs
+from convsmith.verbs.evaluate import report
 
 WICKED = r"<script>alert(1)<&$\frac$script>"
 
@@ -53,7 +53,7 @@ def test_it_is_one_file_that_asks_for_nothing(run: Path) -> None:
 
 def test_it_says_what_the_files_say(run: Path) -> None:
     page = Page((run / "report.html").read_text())
-    found = verbs.evaluate(run, device="cpu")
+    found = cs.evaluate(run, device="cpu")
     assert f"{100 * found.accuracy:.2f}% of {len(found.targets)}" in page.text
     assert page.text.count(WICKED) >= 4, "class names are text, never markup"
     assert page.text.count("猫") >= 4, "in the tables and in the confusion matrix"
@@ -71,7 +71,7 @@ def test_it_can_be_written_again_and_is_the_same(run: Path) -> None:
     before = (run / "report.html").read_bytes()
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Glyph")  # letters of any script pass in silence
-        verbs.report(run, device="cpu")
+        report(run, device="cpu")
     assert (run / "report.html").read_bytes() == before
 
 

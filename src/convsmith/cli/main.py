@@ -64,7 +64,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a net on labelled images."""
-    from convsmith import verbs
+    import convsmith as cs
     from convsmith.cli import output
 
     words = {
@@ -79,7 +79,7 @@ def train(
     overrides = [*(set or []), *(f"train.{k}={v}" for k, v in words.items() if v is not None)]
     progress = output.TrainingProgress()
     try:
-        result = verbs.train(
+        result = cs.train(
             data,
             out=out,
             model=model,
@@ -121,10 +121,10 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Accuracy, loss and per-class figures on images with known labels."""
-    from convsmith import verbs
+    import convsmith as cs
     from convsmith.cli import output
 
-    found = verbs.evaluate(model, data, device=device, track=output.track)
+    found = cs.evaluate(model, data, device=device, track=output.track)
     for finding in found.findings:
         output.note(f"note: {finding.seen}")
     if json:
@@ -143,10 +143,10 @@ def predict(
     json: Json = False,
 ) -> None:
     """Classes of image files, with their probabilities."""
-    from convsmith import verbs
+    import convsmith as cs
     from convsmith.cli import output
 
-    found = verbs.predict(model, images, top=top, device=device)
+    found = cs.predict(model, images, top=top, device=device)
     if json:
         output.as_json({"predictions": found})
         return
@@ -169,11 +169,46 @@ def report(
     json: Json = False,
 ) -> None:
     """Write a run's report.html again."""
-    from convsmith import verbs
+    from convsmith.cli import output
+    from convsmith.verbs.evaluate import report as report_again
+
+    place = str(report_again(run, device=device))
+    output.as_json({"report": place}) if json else output.say(f"report: {place}")
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="Run, or model.safetensors.", metavar="RUN|FILE")],
+    images: Annotated[
+        Optional[list[str]], typer.Argument(help="Image files; default: the run's own.", metavar="IMAGE...")  # noqa: UP045
+    ] = None,
+    layer: Annotated[Optional[list[str]], typer.Option(help="Layer to show; repeatable.")] = None,  # noqa: UP045
+    sample: Annotated[int, typer.Option(min=1, help="Images run through the net.")] = 500,
+    features: Annotated[Optional[str], typer.Option(help="Write what this layer gives to --out.")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="File for --features, .npz.")] = None,  # noqa: UP045
+    seed: Seed = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """What a trained net responds to, into its report; or a layer's features, into a file."""
+    import convsmith as cs
     from convsmith.cli import output
 
-    place = str(verbs.report(run, device=device))
-    output.as_json({"report": place}) if json else output.say(f"report: {place}")
+    if (features is None) != (out is None):
+        raise UserError("--features LAYER and --out F.npz go together")
+    if features is not None and out is not None:
+        kept = cs.features(model, features, out, images or (), device=device)
+        output.as_json(kept) if json else output.say(f"{'x'.join(map(str, kept['shape']))} in {kept['out']}")
+        return
+    found = cs.inspect(model, images or (), layers=layer or (), sample=sample, device=device)
+    if json:
+        output.as_json(found)
+        return
+    rows = [
+        [name, f"{100 * share:.1f}%", str(found["dead"][name])] for name, share in found["zero_share"].items()
+    ]
+    output.table("", ["layer", "responses <= 0", "dead channels"], rows)
+    output.say(f"report: {found['report']}")
 
 
 @app.command()
@@ -186,10 +221,10 @@ def summary(
     json: Json = False,
 ) -> None:
     """Layers of a net: output shapes, receptive fields, parameters, multiply-accumulates."""
-    from convsmith import verbs
+    import convsmith as cs
     from convsmith.cli import output
 
-    found = verbs.summary(model, _shape(input), classes)
+    found = cs.summary(model, _shape(input), classes)
     if json:
         rows = [vars(row) for row in found.rows]
         output.as_json({"parameters": found.parameters, "macs": found.macs, "layers": rows})

@@ -76,12 +76,18 @@ def render(
             Markup(plots.curve(rows, figure, MEASURES[measure], best=epoch)),
             Markup(plots.curve(rows, {"lr": "learning rate"}, "learning rate", best=epoch)),
         ],
+        inspection=Markup(_inspection(run)),
         data=run.read_json(run.data),
         recipe=run.recipe.read_text(encoding="utf-8"),
         environment=run.read_json(run.environment),
         parameters=_parameters(run),
         version=convsmith.__version__,
     )
+
+
+def _inspection(run: RunDirectory) -> str:
+    """What `convsmith inspect` has found, if it was asked."""
+    return run.inspection.read_text(encoding="utf-8") if run.inspection.exists() else ""
 
 
 def _terms(

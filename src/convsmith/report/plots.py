@@ -112,6 +112,19 @@ def calibration(evaluation: Evaluation) -> str:
         return _svg(figure, "calibration")
 
 
+def shares(values: Mapping[str, float]) -> str:
+    """A bar from 0 to 100% for each name, the first on top."""
+    names = list(values)
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes(5.2, max(1.6, 0.24 * len(names) + 0.8))
+        axes.grid(visible=False, axis="y")
+        axes.barh(range(len(names)), [100 * values[name] for name in names], color=BLUE, height=0.7)
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+        axes.set(xlim=(0, 100), xlabel="% of responses that are not positive")
+        axes.invert_yaxis()
+        return _svg(figure, "share of zero responses by layer")
+
+
 def scatter(evaluation: NumberEvaluation, column: int) -> str:
     """Predicted against true values of one target; the diagonal is a net that knows them."""
     true, error = evaluation.targets[:, column], evaluation.errors[:, column]

@@ -48,6 +48,7 @@ class RunDirectory:
     model = property(lambda self: self.path / "model.json")
     checkpoint = property(lambda self: self.path / "last.ckpt")
     report = property(lambda self: self.path / "report.html")
+    inspection = property(lambda self: self.path / "inspection.html")
     environment = property(lambda self: self.path / "environment.json")
 
     def open_new(self) -> None:

@@ -65,12 +65,15 @@ class Predictor:
         self.normalizer = self.normalizer.to(self.device)
         return self
 
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """What the net reads, (N, C, H, W) on its device, of uint8 images (N, size, size, channels)."""
+        return self.normalizer(pixels.to(self.device)).contiguous(memory_format=torch.channels_last)
+
     @torch.inference_mode()
     def outputs(self, pixels: Tensor) -> Tensor:
         """What the net gives, (N, K) in float64 on the CPU, for uint8 images (N, size, size, channels)."""
         self.model.eval()
-        images = self.normalizer(pixels.to(self.device)).contiguous(memory_format=torch.channels_last)
-        outputs: Tensor = self.model(images)
+        outputs: Tensor = self.model(self.normalized(pixels))
         return outputs.double().cpu()
 
     def probabilities(self, pixels: Tensor) -> Tensor:
@@ -94,7 +97,7 @@ class Predictor:
     def _predictions(self, paths: list[Path], top: int, batch_size: int) -> Iterator[dict[str, Any]]:
         for start in range(0, len(paths), batch_size):
             chunk = paths[start : start + batch_size]
-            pixels = np.stack([self._read(path) for path in chunk])
+            pixels = np.stack([self.read(path) for path in chunk])
             outputs = self.outputs(torch.from_numpy(pixels))
             if self.encoding is not None and self.encoding.numeric:
                 for path, row in zip(chunk, self.encoding.decode(outputs).tolist()):
@@ -105,7 +108,12 @@ class Predictor:
                 best = [{"label": self.classes[k], "probability": p} for k, p in zip(places, values)]
                 yield {"file": str(path), **best[0], "top": best}
 
-    def _read(self, path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def read(self, path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """An image file as the net takes it, (size, size, channels) uint8.
+
+        Raises:
+            UserError: if it can't be read as an image.
+        """
         try:
             return decode(path, self.size, self.channels)
         except FileNotFoundError:

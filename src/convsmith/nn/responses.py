@@ -1,0 +1,133 @@
+"""What the units of a net respond to: maps, the share of zeros, the images and places that excite most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from convsmith.errors import UserError, nearest
+from convsmith.nn.swap import RECTIFIERS
+
+
+@contextmanager
+def captured(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """While open, each forward pass leaves the output of the named layers in the dictionary.
+
+    Raises:
+        UserError: if there is no such layer.
+
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    >>> with captured(net, ["0"]) as seen: _ = net(torch.zeros(1, 2))
+    >>> seen["0"].shape
+    torch.Size([1, 3])
+    """
+    known = dict(model.named_modules())
+    for name in layers:
+        if name not in known or not name:
+            raise UserError(f"the net has no layer {name!r}{nearest(name, [key for key in known if key])}")
+    seen: dict[str, Tensor] = {}
+
+    def note(name: str):  # type: ignore[no-untyped-def]
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            seen[name] = output.detach().clone()  # the next layer may work in place
+
+        return hook
+
+    handles = [known[name].register_forward_hook(note(name)) for name in layers]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def rectifiers(model: nn.Module) -> list[str]:
+    """Names of the activation layers, in the order in which the net holds them.
+
+    >>> rectifiers(nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Sigmoid()))
+    ['1']
+    """
+    return [name for name, layer in model.named_modules() if isinstance(layer, RECTIFIERS)]
+
+
+@dataclass
+class Excitement:
+    """Of one layer with C channels: the ``top`` images for each, and how often it is silent.
+
+    ``values`` (C, top) are the largest responses, ``images`` (C, top) the rows of the images that gave
+    them, ``places`` (C, top, 2) where in the map (y, x). ``zeros`` counts responses <= 0 of ``count``;
+    ``alive`` (C,) tells which channels ever responded.
+    """
+
+    top: int
+    values: Tensor = field(default_factory=lambda: torch.empty(0))
+    images: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    places: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    zeros: int = 0
+    count: int = 0
+    alive: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.bool))
+    shape: tuple[int, ...] = ()
+
+    def add(self, output: Tensor, first: int) -> None:
+        """Take in the responses (N, C, H, W) or (N, C) to the images ``first``, ``first + 1``, ..."""
+        output = output.float().cpu()
+        maps = output if output.ndim == 4 else output[:, :, None, None]
+        self.shape = tuple(maps.shape[1:])
+        self.zeros += int((maps <= 0).sum())
+        self.count += maps.numel()
+        best, flat = maps.flatten(2).max(2)
+        places = torch.stack([flat // maps.shape[3], flat % maps.shape[3]], 2)
+        rows = torch.arange(first, first + len(maps))[:, None].expand_as(best)
+        alive = (maps > 0).any(0).flatten(1).any(1)
+        if not len(self.alive):
+            self.alive, self.values = alive, best.T[:, :0]
+            self.images, self.places = rows.T[:, :0], places.transpose(0, 1)[:, :0]
+        self.alive = self.alive | alive
+        values = torch.cat([self.values, best.T], 1)
+        images = torch.cat([self.images, rows.T], 1)
+        everywhere = torch.cat([self.places, places.transpose(0, 1)], 1)
+        self.values, order = values.topk(min(self.top, values.shape[1]), 1)
+        self.images = images.gather(1, order)
+        self.places = everywhere.gather(1, order[:, :, None].expand(-1, -1, 2))
+
+    @property
+    def zero_share(self) -> float:
+        """Share of responses that are not positive, in [0, 1]."""
+        return self.zeros / max(1, self.count)
+
+    @property
+    def dead(self) -> int:
+        """Channels that never responded."""
+        return int((~self.alive).sum())
+
+
+def watch(
+    model: nn.Module, layers: Sequence[str], batches: Iterator[Tensor], top: int = 5
+) -> dict[str, Excitement]:
+    """Run normalized images (N, C, H, W) through ``model`` and note what excites each channel of each layer.
+
+    Raises:
+        UserError: if there is no such layer.
+
+    >>> net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU())
+    >>> watch(net, ["1"], iter([torch.rand(4, 1, 3, 3)]), top=2)["1"].values.shape
+    torch.Size([2, 2])
+    """
+    found = {name: Excitement(top) for name in layers}
+    was_training = model.training
+    first = 0
+    try:
+        model.eval()
+        with torch.inference_mode(), captured(model, layers) as seen:
+            for images in batches:
+                model(images)
+                for name, output in seen.items():
+                    found[name].add(output, first)
+                first += len(images)
+    finally:
+        model.train(was_training)
+    return found

@@ -1,0 +1,137 @@
+"""The verb that makes a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from convsmith import recipe as recipes
+from convsmith.data import dataset as datasets
+from convsmith.data.layout import shown
+from convsmith.data.scan import Track, silent
+from convsmith.errors import UserError
+from convsmith.run.directory import RunDirectory
+from convsmith.run.evaluation import evaluate as evaluate_split
+from convsmith.run.predictor import load
+from convsmith.verbs.disk import disk_errors
+
+
+def train(
+    data: str | Path | None = None,
+    *,
+    out: str | Path,
+    model: str | None = None,
+    start_from: str | None = None,
+    recipe: str | Path | None = None,
+    set: Sequence[str] = (),
+    resume: bool = False,
+    callbacks: Sequence[object] = (),
+    track: Track[list[Path]] = silent,
+) -> dict[str, Any]:
+    """Train a net on a folder of labelled images, and write the run with its report to ``out``.
+
+    Args:
+        data: folder, CSV or built-in name; None takes the recipe's ``data.path``.
+        out: the run's directory.
+        model: name in the catalogue, e.g. ``"resnet20"`` or ``"timm:resnet18"``.
+        start_from: run, weight file or ``timm:NAME`` whose weights to start from.
+        recipe: YAML file.
+        set: overrides ``"a.b=c"``, applied last.
+        resume: go on with the run in ``out``; only ``train.*`` may be set then.
+        callbacks: see :func:`convsmith.training.loop.fit`.
+        track: shows the progress of reading the data.
+
+    Returns:
+        ``run``, ``accuracy`` and ``loss`` on the test split (else val), ``split``, ``best_epoch``,
+        ``epochs``, ``val_accuracy``, ``parameters``, ``seconds``, ``report``; ``mae``, ``rmse``, ``kl`` and
+        ``val_mae`` or ``val_kl`` where the targets are numbers or distributions.
+
+    Raises:
+        UserError: on a mistake in what was given.
+    """
+    # Here, as further down: predicting needs neither the training stack nor the plots.
+    from convsmith.training import train as training
+
+    run = RunDirectory(out)
+    first = training.rank() == 0
+    plan = _resumed(run, data, set) if resume else _planned(data, model, start_from, recipe, set)
+    if resume and (model or recipe or start_from):
+        raise UserError("--resume goes on with the run's own recipe; leave out --model, --from and --recipe")
+    _refuse_inside(run, plan.data.path)
+    with disk_errors(run.path):
+        if first:
+            run.open_existing() if resume else run.open_new()
+        try:
+            state, dataset = training.train(plan, run, resume=resume, callbacks=callbacks, track=track)
+            if not first:
+                return {}
+            return _concluded(run, state, dataset)
+        finally:
+            if first:
+                run.unlock()
+
+
+def _refuse_inside(run: RunDirectory, data: str | None) -> None:
+    """A run within DATA would change it, and be taken for a class the next time."""
+    root = Path(data).expanduser() if data is not None else None
+    if root is not None and root.is_dir() and run.path.resolve().is_relative_to(root.resolve()):
+        raise UserError(
+            f"{shown(run.path)} lies inside DATA, {shown(root)}; choose a folder outside for --out"
+        )
+
+
+def _planned(
+    data: str | Path | None,
+    model: str | None,
+    start_from: str | None,
+    file: str | Path | None,
+    overrides: Sequence[str],
+) -> recipes.Recipe:
+    words = [f"model={model}"] if model else []
+    plan = recipes.load(file, [*words, *overrides])
+    if data is not None:
+        plan.data.path = str(data)
+    if start_from is not None:
+        plan.train.start_from = start_from
+    return plan
+
+
+def _resumed(run: RunDirectory, data: str | Path | None, overrides: Sequence[str]) -> recipes.Recipe:
+    if not run.recipe.exists():
+        raise UserError(f"{shown(run.path)} holds no run to resume; start one without --resume")
+    strange = [word for word in overrides if not word.startswith("train.")]
+    if strange:
+        raise UserError(f"--resume goes on with the run's own recipe; --set {strange[0]} would change it")
+    plan = recipes.load(run.recipe, overrides)
+    if data is not None:
+        plan.data.path = str(data)
+    return plan
+
+
+def _concluded(run: RunDirectory, state: Any, dataset: datasets.Dataset) -> dict[str, Any]:
+    from convsmith.report import page
+
+    predictor = load(run.path).to(state.fabric.device)
+    name = "test" if dataset.split("test") is not None else "val"
+    split = dataset.split(name)
+    assert split is not None
+    values = dataset.values(name) if dataset.encoding is not None else None
+    evaluation = evaluate_split(predictor, split, name, values)
+    files = [dataset.items[row].path for row in split.rows.tolist()]
+    page.write(run, evaluation, files)
+    measure = f"val_{state.measure.name}"
+    figures = evaluation.summary()
+    return {
+        "run": str(run.path),
+        **{key: value for key, value in figures.items() if key not in ("per_class", "findings", "n")},
+        "split": name,
+        "best_epoch": int(state.best["epoch"]),
+        "epochs": state.epoch,
+        "stopped": state.stop,
+        measure: state.best[measure],
+        "parameters": sum(p.numel() for p in predictor.model.parameters()),
+        "seconds": sum(row["seconds"] for row in state.history),
+        "report": str(run.report),
+        "findings": [finding.as_dict() for finding in dataset.findings],
+    }

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import convsmith as cs
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "run"
+    cs.train(images, out=path, set=["model.resnet20.width=4", "train.epochs=2", "data.batch_size=16"])
+    return path
+
+
+def test_the_report_gets_the_pictures(run: Path, images: Path, convsmith: Run) -> None:
+    image = next((images / "class1").iterdir())
+    answer = convsmith("inspect", run, image, "--layer", "layer2.0.act1", "--json")
+    assert answer.returncode == 0, answer.stderr
+    found = json.loads(answer.stdout.splitlines()[-1])
+    page = (run / "report.html").read_text()
+    for heading in ("kernels", "what the layers answer", "what excites each channel", "silent units"):
+        assert f"Inside the net: {heading}" in page
+    assert "layer2.0.act1" in page
+    assert f"class1/{image.name}" in page
+    assert set(found["zero_share"]) >= {"act1", "layer3.2.act2"}
+    assert all(0 <= share <= 1 for share in found["zero_share"].values())
+    # The report keeps it when it is written again.
+    assert convsmith("report", run).returncode == 0
+    assert "Inside the net" in (run / "report.html").read_text()
+
+
+def test_features_are_the_layers(run: Path, images: Path, tmp_path: Path, convsmith: Run) -> None:
+    answer = convsmith("inspect", run, "--features", "layer3", "--out", tmp_path / "f.npz")
+    assert answer.returncode == 0, answer.stderr
+    with np.load(tmp_path / "f.npz") as kept:
+        assert kept["features"].shape == (60, 16, 4, 4)
+        assert set(kept["labels"]) == {"class0", "class1", "class2"}
+        assert set(kept["splits"]) == {"train", "val"}
+        model = cs.load(run)
+        pixels = torch.from_numpy(np.stack([model.read(Path(file)) for file in kept["files"][:3]]))
+        with torch.inference_mode():
+            expected = model.model.forward_features(model.normalized(pixels))
+        np.testing.assert_allclose(kept["features"][:3], expected.numpy(), atol=1e-5)
+    found = cs.features(run, "pre_logits", tmp_path / "g.npz", [next((images / "class0").iterdir())])
+    assert found["shape"] == [1, 16]
+
+
+def test_features_separate_the_classes(run: Path, tmp_path: Path) -> None:
+    """They are good for something: a nearest mean finds most classes."""
+    cs.features(run, "pre_logits", tmp_path / "f.npz")
+    with np.load(tmp_path / "f.npz") as kept:
+        x, y = kept["features"], kept["labels"]
+    means = {label: x[y == label].mean(0) for label in sorted(set(y))}
+    nearest = [min(means, key=lambda label: float(((row - means[label]) ** 2).sum())) for row in x]
+    assert np.mean(np.array(nearest) == y) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--layer", "layer9"], "the net has no layer 'layer9'; did you mean 'layer"),
+        (["nowhere.png"], "there is no image nowhere.png"),
+        (["--features", "fc"], "--features LAYER and --out F.npz go together"),
+        (["--features", "fcc", "--out", "f.npz"], "the net has no layer 'fcc'; did you mean 'fc'"),
+        (["--features", "fc", "--out", "/nowhere/f.npz"], "there is no folder /nowhere"),
+    ],
+)
+def test_mistakes(run: Path, convsmith: Run, words: list[str], message: str) -> None:
+    answer = convsmith("inspect", run, *words)
+    assert answer.returncode == 2
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
+
+
+def test_no_run(tmp_path: Path, convsmith: Run) -> None:
+    answer = convsmith("inspect", tmp_path / "none")
+    assert answer.returncode == 2
+    assert "there is no run or model file" in answer.stderr
