@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 # Digits that look like themselves in one direction only, and like no other when turned.
 DIGITS = (2, 3, 4, 5, 7)
 TURNS = 6
-SIDE = 24
+SIDE = 28
 
 
 def make(folder: Path, seed: int = 0) -> Path:

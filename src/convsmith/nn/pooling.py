@@ -159,25 +159,57 @@ def stochastic_pool(x: Tensor, kernel: int, stride: int, generator: torch.Genera
     """
     with torch.no_grad():
         place = _draw(x, kernel, stride, generator)
-        rows, columns = place.shape[2:]
-        row = torch.arange(rows, device=x.device).mul_(stride)[:, None] + place // kernel
-        column = torch.arange(columns, device=x.device).mul_(stride) + place % kernel
-        index = (row * x.shape[3] + column).flatten(2)
-    return x.flatten(2).gather(2, index).view(*x.shape[:2], rows, columns)
+    picked: Tensor = _Pick.apply(x, place, kernel, stride)
+    return picked
 
 
 def _draw(x: Tensor, kernel: int, stride: int, generator: torch.Generator | None) -> Tensor:
-    """Which place of each window is drawn, in 0 .. kernel^2 - 1."""
+    """Which place of each window is drawn, in 0 .. kernel^2 - 1, as bytes."""
     # half precision would round the small probabilities away
-    values = [tap.float() if tap.dtype.itemsize < 4 else tap for tap in taps(x, kernel, stride)]
-    total = torch.stack(values).sum(0)
-    bar = torch.rand(total.shape, dtype=total.dtype, device=x.device, generator=generator) * total
-    place = torch.zeros_like(total, dtype=torch.long)
+    x = x.float() if x.dtype.itemsize < 4 else x
+    *values, last = taps(x, kernel, stride)
+    total = torch.zeros_like(last, memory_format=torch.preserve_format)
+    for value in (*values, last):
+        total += value
+    # A hair below 1: rounded up to the total, the bar would pass the last positive value.
+    bar = torch.empty_like(total).uniform_(0, 1 - 4 * torch.finfo(x.dtype).eps, generator=generator)
+    bar *= total
+    place = torch.zeros_like(total, dtype=torch.uint8)
     running = torch.zeros_like(total)
-    for value in values[:-1]:
-        running = running + value
-        place += running <= bar
+    for value in values:
+        running += value
+        place += (running <= bar).view(torch.uint8)
     return place
+
+
+def _format(x: Tensor) -> torch.memory_format:
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+class _Pick(torch.autograd.Function):
+    """The value at a given place of each window; one place after another, in the memory's own order."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, place: Tensor, kernel: int, stride: int) -> Tensor:
+        ctx.save_for_backward(place)
+        ctx.options = x.shape, kernel, stride
+        first, *others = taps(x, kernel, stride)
+        picked = first.clone(memory_format=torch.preserve_format)
+        for number, value in enumerate(others, start=1):
+            picked = torch.where(place == number, value, picked)
+        return picked
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (place,) = ctx.saved_tensors
+        shape, kernel, stride = ctx.options
+        slopes = torch.zeros(shape, dtype=grad.dtype, device=grad.device)
+        slopes = slopes.contiguous(memory_format=_format(grad))
+        for number, slope in enumerate(taps(slopes, kernel, stride)):
+            slope += grad.masked_fill(place != number, 0)
+        return slopes, None, None, None
 
 
 def expected_pool(x: Tensor, kernel: int, stride: int) -> Tensor:
@@ -197,8 +229,7 @@ def expected_pool(x: Tensor, kernel: int, stride: int) -> Tensor:
 class PNormPool2d(_Window):
     """(sum |x|^p)^(1/p) of each window; p is fixed, or learned as 1 + softplus of a parameter.
 
-    Values are divided by the window's largest first, so that no p overflows. Twice differentiable only
-    where p is learned.
+    Values are divided by the window's largest first, so that no p overflows. Differentiable once.
 
     Args:
         p: >= 1; at p = 1 the sum of absolute values, at p = inf their maximum.
@@ -233,35 +264,23 @@ class PNormPool2d(_Window):
         return p_norm_pool(self.padded(x), self.p, self.kernel_size, self.stride)
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, p={float(self.p):g}"
+        return f"{super().extra_repr()}, p={torch.as_tensor(self.p).item():g}"
 
 
 def p_norm_pool(x: Tensor, p: float | Tensor, kernel: int, stride: int) -> Tensor:
     """(sum |x|^p)^(1/p) of each window of (N, C, H, W); gradients for x, and for p if it is a tensor."""
-    if isinstance(p, Tensor):
-        return _p_norm_by_autograd(x, p, kernel, stride)
-    if math.isinf(p):
-        return F.max_pool2d(x.abs(), kernel, stride)
-    if p == 1:
-        return F.avg_pool2d(x.abs(), kernel, stride, divisor_override=1)
-    if not (torch.is_grad_enabled() and x.requires_grad):
-        return _p_norm(x, p, kernel, stride)
+    if not isinstance(p, Tensor):
+        if math.isinf(p):
+            return F.max_pool2d(x.abs(), kernel, stride)
+        if p == 1:
+            return F.avg_pool2d(x.abs(), kernel, stride, divisor_override=1)
+        if not (torch.is_grad_enabled() and x.requires_grad):
+            return _p_norm(x, p, kernel, stride)
     pooled: Tensor = _PNorm.apply(x, p, kernel, stride)
     return pooled
 
 
-def _p_norm_by_autograd(x: Tensor, p: Tensor, kernel: int, stride: int) -> Tensor:
-    magnitude = x.abs()
-    # The largest value is a constant here: it cancels, and so does its gradient.
-    top = F.max_pool2d(magnitude.detach(), kernel, stride)
-    safe = top.clamp_min(torch.finfo(x.dtype).tiny)
-    # A power of zero has no gradient for p: log(0).
-    smallest = torch.finfo(x.dtype).tiny
-    parts = [((tap / safe).clamp_min(smallest) ** p) for tap in taps(magnitude, kernel, stride)]
-    return top * torch.stack(parts).sum(0).clamp_min(1) ** (1 / p)
-
-
-def _p_norm(x: Tensor, p: float, kernel: int, stride: int) -> Tensor:
+def _p_norm(x: Tensor, p: float | Tensor, kernel: int, stride: int) -> Tensor:
     magnitude = x.abs()
     top = F.max_pool2d(magnitude, kernel, stride)
     scale = 1 / top.clamp_min(torch.finfo(x.dtype).tiny)
@@ -269,34 +288,49 @@ def _p_norm(x: Tensor, p: float, kernel: int, stride: int) -> Tensor:
     for tap in taps(magnitude, kernel, stride):
         total = total + _power(tap * scale, p)
     # At least 1, the largest value's own part; where all is 0 the root would have no slope.
-    return top * total.clamp_min(1).pow(1 / p)
+    return top * total.clamp_min(1) ** (1 / p)
 
 
-def _power(x: Tensor, p: float) -> Tensor:
-    # Three quick kernels beat the general power on CPUs, whole powers have kernels of their own.
-    return x.pow(p) if float(p).is_integer() and p <= 3 else x.log().mul(p).exp()
+def _power(x: Tensor, p: float | Tensor) -> Tensor:
+    """x^p for x >= 0; whole powers have quick kernels, and logarithm and exponential beat the general one."""
+    if not isinstance(p, Tensor) and p in (1, 2, 3):
+        return x.pow(p)
+    if not isinstance(p, Tensor) and p == 4:
+        return x.square().square()
+    return x.log().mul(p).exp()
 
 
 class _PNorm(torch.autograd.Function):
-    """One window's places after another: autograd would keep a copy of every place's every step."""
+    """One window's places after another: autograd would keep a copy of every place's every step.
+
+    With u = |x| / y, which satisfies sum u^p = 1: dy/dx = u^(p - 1) sign(x), dy/dp = y / p * sum u^p log u.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, p: float, kernel: int, stride: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, p: float | Tensor, kernel: int, stride: int) -> Tensor:
         y = _p_norm(x, p, kernel, stride)
-        ctx.save_for_backward(x, y)
-        ctx.options = p, kernel, stride
+        ctx.learned = isinstance(p, Tensor)
+        ctx.save_for_backward(x, y, *([p] if isinstance(p, Tensor) else []))
+        ctx.options = None if ctx.learned else p, kernel, stride
         return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        x, y = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        x, y, *rest = ctx.saved_tensors
         p, kernel, stride = ctx.options
-        scale = 1 / y.clamp_min(torch.finfo(x.dtype).tiny)
-        slopes = torch.zeros_like(x)
+        p = rest[0] if ctx.learned else p
+        tiny = torch.finfo(x.dtype).tiny
+        scale = 1 / y.clamp_min(tiny)
+        slopes, entropy = torch.zeros_like(x), torch.zeros_like(y)
         for slope, tap in zip(taps(slopes, kernel, stride), taps(x, kernel, stride)):
-            slope += _power((tap * scale).abs(), p - 1) * tap.sign() * grad
-        return slopes, None, None, None
+            u = (tap * scale).abs()
+            power = _power(u, p - 1)
+            if ctx.learned:
+                entropy += power * u * u.clamp_min(tiny).log()
+            slope += power * tap.sign() * grad
+        slope_of_p = (grad * y * entropy).sum() / p if ctx.learned else None
+        return slopes, slope_of_p, None, None
 
 
 @technique(
