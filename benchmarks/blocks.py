@@ -31,7 +31,8 @@ from convsmith import recipe as recipes
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.errors import UserError
 from convsmith.nn.normalization import L2Norm, LocalResponseNorm, feature_norm
-from convsmith.nn.pooling import PNormPool2d, StochasticPool2d
+from convsmith.nn.p_norm_pooling import PNormPool2d
+from convsmith.nn.stochastic_pooling import StochasticPool2d
 from convsmith.training.defaults import fill
 from convsmith.training.loop import Fit, fit
 from convsmith.training.train import _fabric, assemble
@@ -232,7 +233,7 @@ def measure_accuracy(options: argparse.Namespace) -> None:
     keep_part("accuracy", {"base": BASE, "common": COMMON, "images_a_class": TRAIN, "seeds": SEEDS, **found})
 
 
-def measure_steps(options: argparse.Namespace, rounds: int = 5, steps: int = 12) -> None:
+def measure_steps(options: argparse.Namespace, rounds: int = 5, steps: int = 8) -> None:
     """Milliseconds of a training step of each variant, and its ratio to the base in the same round."""
     found: dict[str, Any] = {}
     for data in NETS:

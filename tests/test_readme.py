@@ -18,9 +18,16 @@ def test_figures_are_those_of_the_results(name: str) -> None:
     assert text.count("%") > 10
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_page_of_blocks_is_that_of_the_results() -> None:
+    page = runpy.run_path(str(ROOT / "benchmarks/blocks_page.py"))
+    assert page["rendered"]() == page["PAGE"].read_text(encoding="utf-8"), (
+        "run: python benchmarks/blocks_page.py"
+    )
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/architecture.md"])
 def test_linked_files_exist(name: str) -> None:
     import re
 
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text(encoding="utf-8")):
-        assert (ROOT / target).exists(), target
+        assert ((ROOT / name).parent / target).exists(), target

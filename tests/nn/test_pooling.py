@@ -12,14 +12,9 @@ from scipy.stats import chisquare
 from torch import nn
 
 from convsmith import catalog
-from convsmith.nn.pooling import (
-    GeneralizedMean,
-    PNormPool2d,
-    StochasticPool2d,
-    expected_pool,
-    p_norm_pool,
-    stochastic_pool,
-)
+from convsmith.nn.global_pooling import GeneralizedMean
+from convsmith.nn.p_norm_pooling import PNormPool2d, p_norm_pool
+from convsmith.nn.stochastic_pooling import StochasticPool2d, expected_pool, stochastic_pool
 
 
 def windows(x: np.ndarray, kernel: int, stride: int) -> np.ndarray:

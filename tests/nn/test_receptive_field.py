@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from convsmith import catalog
 from convsmith.nn.convolution import DeformableConv2d
 from convsmith.nn.normalization import LocalResponseNorm
-from convsmith.nn.pooling import PNormPool2d, StochasticPool2d
+from convsmith.nn.p_norm_pooling import PNormPool2d
 from convsmith.nn.receptive_field import Field, Follow
+from convsmith.nn.stochastic_pooling import StochasticPool2d
 from convsmith.nn.summary import summarize
 from convsmith.nn.swap import swap
 

@@ -10,7 +10,7 @@ from torch import nn
 import convsmith as cs
 from convsmith import catalog
 from convsmith.errors import UserError
-from convsmith.nn.pooling import PNormPool2d
+from convsmith.nn.p_norm_pooling import PNormPool2d
 from convsmith.nn.swap import swap
 
 SHAPE = (3, 32, 32)

@@ -12,7 +12,8 @@ from convsmith import catalog
 from convsmith.catalog import Spec
 from convsmith.errors import UserError
 from convsmith.nn.normalization import L2Norm, LocalResponseNorm
-from convsmith.nn.pooling import PNormPool2d, StochasticPool2d
+from convsmith.nn.p_norm_pooling import PNormPool2d
+from convsmith.nn.stochastic_pooling import StochasticPool2d
 
 Kind = Literal["activation", "norm", "pooling"]
 # Sigmoids are left alone: in today's nets they are gates.
