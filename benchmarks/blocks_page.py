@@ -29,14 +29,14 @@ WHY = {
 HEAD = """# What each building block does
 
 Each row differs from its net's base in one thing; nothing was tuned for it, so a block that wants another
-learning rate shows it. Mean and standard deviation over {seeds} seeds of the test accuracy after the last epoch
-(and the difference from the base), and the time of a training step over that of the base in the same round
-(median of {rounds} rounds). Differences below the spreads are none.
+learning rate shows it. Mean and standard deviation over {seeds} seeds of the test accuracy after the last
+epoch (and the difference from the base), and the time of a training step over that of the base in the same
+round (median of {rounds} rounds). Differences below the spreads are none.
 
 - **MNIST**: LeNet-5, {images} images a class, {mnist_epochs} epochs. Base: He (fan in), ReLU after the hidden
   layer, max pooling, cross-entropy, no penalty.
-- **CIFAR-10** (JPEGs of quality 75): VGG-11 of width 16 with 128 hidden units, without normalization, {images}
-  images a class, {cifar10_epochs} epochs, flips and shifts. Base: He (fan in), ReLU, max pooling, cross-entropy,
+- **CIFAR-10** (JPEGs of quality 75): VGG-11 of width 16 with 128 hidden units, no normalization, {images}
+  images a class, {cifar10_epochs} epochs, flips, shifts. Base: He (fan in), ReLU, max pooling, cross-entropy,
   no penalty, no dropout. Eleven layers without normalization are a hard case on purpose: they show what
   initialization and normalization are for.
 

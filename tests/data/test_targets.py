@@ -1,57 +1,9 @@
 from __future__ import annotations
 
-import math
-
-import numpy as np
-import pytest
 import torch
 
-from convsmith import catalog
-from convsmith.data.targets import Angle, CircularBins, GaussianBins, Numbers, Votes, around, choose
-from convsmith.errors import UserError
-
-
-def test_numbers_are_standardized_by_the_training_targets() -> None:
-    values = torch.tensor([[1.0, 10.0], [3.0, 10.0], [5.0, 10.0]], dtype=torch.double)
-    encoding = Numbers(["a", "b"])
-    encoding.fit(values)
-    target = encoding.encode(values)
-    np.testing.assert_allclose(
-        target[:, 0].numpy(), (values[:, 0] - 3) / values[:, 0].numpy().std(), rtol=1e-6
-    )
-    assert target[:, 1].tolist() == [0, 0, 0], "a constant target has no spread to divide by"
-
-
-def test_angles_on_both_sides_of_zero_are_neighbors() -> None:
-    encoding = Angle(["a"], period=24.0)
-    p = encoding.encode(torch.tensor([[23.9], [0.1], [12.0]]))
-    assert (p[0] - p[1]).norm() < 0.06
-    assert (p[0] - p[2]).norm() > 1.9
-    assert encoding.error(torch.tensor([23.5]), torch.tensor([0.5])).item() == pytest.approx(-1)
-
-
-def test_around_is_the_short_way() -> None:
-    for difference in np.linspace(-900, 900, 61):
-        short = around(torch.tensor(difference), 360).item()
-        assert -180 <= short < 180
-        assert math.cos(math.radians(short)) == pytest.approx(math.cos(math.radians(difference)), abs=1e-6)
-
-
-def test_gaussian_bins_are_the_density() -> None:
-    encoding = GaussianBins(["age"], bins=81, std=3.0, low=0.0, high=80.0)
-    p = encoding.encode(torch.tensor([[33.3]]))[0].double().numpy()
-    centers = np.arange(81)
-    density = np.exp(-0.5 * ((33.3 - centers) / 3) ** 2)
-    np.testing.assert_allclose(p, density / density.sum(), atol=1e-6)
-    assert encoding.outputs[:3] == ["0", "1", "2"]
-
-
-def test_circular_bins_wrap_and_tie_at_the_seam() -> None:
-    encoding = CircularBins(["a"], bins=8, std=40.0)
-    p = encoding.encode(torch.tensor([[0.0]]))[0]
-    assert p.argmax() == 0
-    assert torch.allclose(p[1:], p[1:].flip(0), atol=1e-6), "alike on both sides of 0"
-    assert encoding.outputs == ["0", "45", "90", "135", "180", "225", "270", "315"]
+from convsmith.data.encodings import Votes
+from convsmith.data.targets import choose
 
 
 def test_choice_by_the_numbers() -> None:
@@ -60,18 +12,3 @@ def test_choice_by_the_numbers() -> None:
     assert choose(["a", "b"], shares * 2, None)[0].kind == "numbers"
     assert choose(["a"], torch.ones(2, 1), None)[0].kind == "numbers"
     assert isinstance(choose(["a", "b"], shares * 5, "votes")[0], Votes)
-
-
-def test_mistakes() -> None:
-    with pytest.raises(UserError, match="gaussian is for one target column; there are 2"):
-        catalog.build("target", "gaussian", columns=["a", "b"])
-    with pytest.raises(UserError, match="low=5.0 must be below high=1.0"):
-        GaussianBins(["a"], low=5.0, high=1.0)
-    with pytest.raises(UserError, match="all training targets are 3.0; nothing to learn"):
-        GaussianBins(["a"]).fit(torch.full((4, 1), 3.0))
-    with pytest.raises(UserError, match="at least two"):
-        Votes(["a"])
-    with pytest.raises(UserError, match="a vote is negative"):
-        Votes(["a", "b"]).fit(torch.tensor([[1.0, -1.0]]))
-    with pytest.raises(UserError, match="image 2 has no vote at all"):
-        Votes(["a", "b"]).encode(torch.tensor([[1.0, 1.0], [0.0, 0.0]]))

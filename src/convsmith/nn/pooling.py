@@ -51,6 +51,7 @@ def strided_convolution(
 ) -> nn.Module:
     """A convolution with the pooling's window and stride and a ReLU in the pooling's place.
 
+    >>> import torch
     >>> strided_convolution(4, 2)(torch.ones(1, 4, 6, 6)).shape
     torch.Size([1, 4, 3, 3])
     """

@@ -1,0 +1,299 @@
+"""Encodings of numeric targets by name: plain numbers, points on a circle, distributions, votes.
+
+Each is built from the recipe's ``data.target`` and fitted to the training targets (:mod:`convsmith.data.targets`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+
+from convsmith.catalog import technique
+from convsmith.errors import UserError
+
+Kind = Literal["numbers", "distribution"]
+
+
+@technique(
+    "target",
+    "numbers",
+    source="LeCun et al. 1998, Efficient backprop, section 4.3 (standardizing)",
+    chapter="8 目标函数 objectives",
+    use="the default for numeric targets: ages, counts, coordinates",
+)
+class Numbers:
+    """Each target less its training mean, over its training standard deviation.
+
+    Args:
+        columns: names of the T targets.
+
+    >>> encoding = Numbers(["age"]); encoding.fit(torch.tensor([[20.0], [40.0]]))
+    >>> encoding.decode(encoding.encode(torch.tensor([[33.0]])))
+    tensor([[33.]])
+    """
+
+    kind: Kind = "numbers"
+    numeric = True
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.outputs = list(columns)
+        self.mean = [0.0] * len(columns)
+        self.std = [1.0] * len(columns)
+
+    def fit(self, values: Tensor) -> None:
+        self.mean = values.double().mean(0).tolist()
+        spread = values.double().std(0, correction=0)
+        self.std = torch.where(spread > 0, spread, 1).tolist()
+
+    def encode(self, values: Tensor) -> Tensor:
+        return (
+            (values.double() - torch.tensor(self.mean).double()) / torch.tensor(self.std).double()
+        ).float()
+
+    def decode(self, output: Tensor) -> Tensor:
+        return output * output.new_tensor(self.std) + output.new_tensor(self.mean)
+
+    def error(self, found: Tensor, true: Tensor) -> Tensor:
+        return found - true
+
+    def state(self) -> dict[str, Any]:
+        return {"mean": self.mean, "std": self.std}
+
+
+def around(difference: Tensor, period: float) -> Tensor:
+    """The same difference on a circle, in [-period / 2, period / 2).
+
+    >>> around(torch.tensor([350.0]), 360)
+    tensor([-10.])
+    """
+    return (difference + period / 2).remainder(period) - period / 2
+
+
+@technique(
+    "target",
+    "angle",
+    source="Bishop 2006, section 2.3.8, on periodic variables",
+    chapter="8 目标函数 objectives",
+    use="angles and times of day by regression: 359 degrees are close to 1",
+)
+class Angle:
+    """The point (cos, sin) on the circle for each target; decoded by its direction, in [0, period).
+
+    Args:
+        columns: names of the T targets.
+        period: of the circle, in the targets' units.
+
+    >>> encoding = Angle(["angle"])
+    >>> encoding.decode(encoding.encode(torch.tensor([[-90.0]]))).round()
+    tensor([[270.]])
+    """
+
+    kind: Kind = "numbers"
+    numeric = True
+
+    def __init__(self, columns: Sequence[str], period: Annotated[float, Gt(0)] = 360.0) -> None:
+        self.period = period
+        self.outputs = [f"{function} {name}" for name in columns for function in ("cos", "sin")]
+
+    def fit(self, values: Tensor) -> None:
+        """Nothing to find."""
+
+    def encode(self, values: Tensor) -> Tensor:
+        turn = values.double() * (2 * math.pi / self.period)
+        return torch.stack([turn.cos(), turn.sin()], 2).flatten(1).float()
+
+    def decode(self, output: Tensor) -> Tensor:
+        cosine, sine = output[:, 0::2], output[:, 1::2]
+        return (torch.atan2(sine, cosine) * (self.period / (2 * math.pi))).remainder(self.period)
+
+    def error(self, found: Tensor, true: Tensor) -> Tensor:
+        return around(found - true, self.period)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+
+def _one(columns: Sequence[str], name: str) -> None:
+    if len(columns) != 1:
+        raise UserError(f"data.target {name} is for one target column; there are {len(columns)}")
+
+
+@technique(
+    "target",
+    "gaussian",
+    source="Geng et al. 2013, Facial age estimation by learning from label distributions",
+    chapter="8 目标函数 objectives",
+    use="a number that is uncertain and has near neighbors, such as an age",
+)
+class GaussianBins:
+    """A Gaussian around the target over evenly spaced bins, summing to 1; decoded by its mean.
+
+    Args:
+        columns: name of the one target.
+        bins: K.
+        std: of the Gaussian, in the target's units; None is 1.5 bins.
+        low, high: centers of the first and last bin; None takes the training targets' range.
+
+    >>> encoding = GaussianBins(["age"], bins=101, std=2.0, low=0.0, high=100.0)
+    >>> p = encoding.encode(torch.tensor([[30.0]]))
+    >>> round(p.sum().item(), 4), encoding.decode(p.log()).round(decimals=3)
+    (1.0, tensor([[30.]]))
+    """
+
+    kind: Kind = "distribution"
+    numeric = True
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        bins: Annotated[int, Ge(2)] = 40,
+        std: Annotated[float, Gt(0)] | None = None,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> None:
+        _one(columns, "gaussian")
+        if low is not None and high is not None and low >= high:
+            raise UserError(f"data.target gaussian: low={low} must be below high={high}")
+        self.bins, self.std, self.low, self.high = bins, std, low, high
+
+    def fit(self, values: Tensor) -> None:
+        self.low = float(values.min()) if self.low is None else self.low
+        self.high = float(values.max()) if self.high is None else self.high
+        if self.low >= self.high:
+            raise UserError(f"data.target gaussian: all training targets are {self.low}; nothing to learn")
+
+    @property
+    def centers(self) -> Tensor:
+        assert self.low is not None
+        assert self.high is not None
+        return torch.linspace(self.low, self.high, self.bins, dtype=torch.double)
+
+    @property
+    def outputs(self) -> list[str]:
+        return [f"{center:g}" for center in self.centers.tolist()]
+
+    def encode(self, values: Tensor) -> Tensor:
+        centers = self.centers
+        std = self.std or 1.5 * float(centers[1] - centers[0])
+        return (-0.5 * ((values.double() - centers) / std) ** 2).softmax(1).float()
+
+    def decode(self, output: Tensor) -> Tensor:
+        return (output.softmax(1) * self.centers.to(output)).sum(1, keepdim=True)
+
+    def error(self, found: Tensor, true: Tensor) -> Tensor:
+        return found - true
+
+    def state(self) -> dict[str, Any]:
+        return {"low": self.low, "high": self.high}
+
+
+@technique(
+    "target",
+    "circular",
+    source="Geng & Xia 2014, Head pose estimation based on multivariate label distribution",
+    chapter="8 目标函数 objectives",
+    use="an uncertain angle or time of day",
+)
+class CircularBins:
+    """A Gaussian of the distance around the circle over K bins, summing to 1; decoded by the mean direction.
+
+    Args:
+        columns: name of the one target.
+        bins: K; the first lies at 0.
+        period: of the circle, in the target's units.
+        std: of the Gaussian, in the target's units; None is 1.5 bins.
+
+    >>> encoding = CircularBins(["angle"], bins=36)
+    >>> p = encoding.encode(torch.tensor([[355.0]]))
+    >>> p.argmax().item() in (35, 0), encoding.decode(p.log()).round(decimals=3)
+    (True, tensor([[355.]]))
+    """
+
+    kind: Kind = "distribution"
+    numeric = True
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        bins: Annotated[int, Ge(3)] = 36,
+        period: Annotated[float, Gt(0)] = 360.0,
+        std: Annotated[float, Gt(0)] | None = None,
+    ) -> None:
+        _one(columns, "circular")
+        self.bins, self.period = bins, period
+        self.std = std or 1.5 * period / bins
+        self.outputs = [f"{center:g}" for center in self.centers.tolist()]
+
+    @property
+    def centers(self) -> Tensor:
+        return torch.arange(self.bins, dtype=torch.double) * (self.period / self.bins)
+
+    def fit(self, values: Tensor) -> None:
+        """Nothing to find."""
+
+    def encode(self, values: Tensor) -> Tensor:
+        away = around(values.double() - self.centers, self.period)
+        return (-0.5 * (away / self.std) ** 2).softmax(1).float()
+
+    def decode(self, output: Tensor) -> Tensor:
+        turn = self.centers.to(output) * (2 * math.pi / self.period)
+        share = output.softmax(1)
+        direction = torch.atan2((share * turn.sin()).sum(1), (share * turn.cos()).sum(1))
+        return (direction * (self.period / (2 * math.pi))).remainder(self.period)[:, None]
+
+    def error(self, found: Tensor, true: Tensor) -> Tensor:
+        return around(found - true, self.period)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+
+@technique(
+    "target",
+    "votes",
+    source="Geng 2016, Label distribution learning",
+    chapter="8 目标函数 objectives",
+    use="several annotators, or probabilities as labels: one column a class",
+)
+class Votes:
+    """Each image's votes for the classes, one column each, divided by their sum.
+
+    Args:
+        columns: names of the classes.
+
+    >>> Votes(["cat", "dog"]).encode(torch.tensor([[3.0, 1.0]]))
+    tensor([[0.7500, 0.2500]])
+    """
+
+    kind: Kind = "distribution"
+    numeric = False
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        if len(columns) < 2:
+            raise UserError("data.target votes needs a target column for each class, at least two")
+        self.outputs = list(columns)
+
+    def fit(self, values: Tensor) -> None:
+        if (values < 0).any():
+            raise UserError("data.target votes: a vote is negative; votes are counts or shares, >= 0")
+
+    def encode(self, values: Tensor) -> Tensor:
+        total = values.double().sum(1, keepdim=True)
+        if (total <= 0).any():
+            row = int((total <= 0).nonzero()[0, 0])
+            raise UserError(f"data.target votes: image {row + 1} has no vote at all; drop it from the CSV")
+        return (values.double() / total).float()
+
+    def decode(self, output: Tensor) -> Tensor:
+        return output.softmax(1)
+
+    def error(self, found: Tensor, true: Tensor) -> Tensor:
+        return found - true
+
+    def state(self) -> dict[str, Any]:
+        return {}
