@@ -19,7 +19,8 @@ test: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	# A test a core, with one thread each; what is set up for a file is set up once.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

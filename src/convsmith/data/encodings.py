@@ -1,6 +1,6 @@
 """Encodings of numeric targets by name: plain numbers, points on a circle, distributions, votes.
 
-Each is built from the recipe's ``data.target`` and fitted to the training targets (:mod:`convsmith.data.targets`).
+Each is built from the recipe's ``data.target`` and fitted to the training targets (see ``data.targets``).
 """
 
 from __future__ import annotations
