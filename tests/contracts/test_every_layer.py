@@ -53,7 +53,7 @@ def seeded(layer: nn.Module) -> Callable[[Tensor], Tensor]:
 @pytest.mark.parametrize("training", [True, False])
 def test_gradient_by_finite_differences(kind: str, name: str, training: bool) -> None:
     layer = build(kind, name).double().train(training)
-    x = images(kind).double().requires_grad_()
+    x = images(kind, n=2, height=4, width=3).double().requires_grad_()
     parameters = tuple(layer.parameters())
     # Random layers repeat their draws; batch statistics move, but aren't part of the output.
     assert torch.autograd.gradcheck(lambda x, *_: seeded(layer)(x), (x, *parameters), atol=1e-4)

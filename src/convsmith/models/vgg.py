@@ -111,7 +111,7 @@ def vgg(
         UserError: if the images are too small.
 
     >>> sum(p.numel() for p in vgg(11, width=8, hidden=64, size=32).parameters())
-    217976
+    217880
     """
     require(f"vgg{depth}", size, 32)
     parts = Parts(activation, norm, pooling, dropout, neck, convolution)

@@ -13,6 +13,7 @@ from convsmith.catalog import technique
 def margins(input: Tensor, target: Tensor) -> Tensor:
     """z = score of the true class minus the largest other score, (N, K) and (N,) to (N,).
 
+    >>> import torch
     >>> margins(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]))
     tensor([1.])
     """
@@ -24,6 +25,7 @@ def margins(input: Tensor, target: Tensor) -> Tensor:
 def hinge(z: Tensor, s: float = 1.0) -> Tensor:
     """max(0, s - z).
 
+    >>> import torch
     >>> hinge(torch.tensor([0.25, 2.0]))
     tensor([0.7500, 0.0000])
     """
@@ -33,6 +35,7 @@ def hinge(z: Tensor, s: float = 1.0) -> Tensor:
 def ramp(z: Tensor, s: float) -> Tensor:
     """hinge(z, 1) - hinge(z, s) = min(1 - s, max(0, 1 - z)): flat below s.
 
+    >>> import torch
     >>> ramp(torch.tensor([-100.0, 0.5]), s=0.0)
     tensor([1.0000, 0.5000])
     """
@@ -53,6 +56,7 @@ class Hinge(nn.Module):
         margin: > 0.
         squared: of the square instead, which has a slope that vanishes at the margin.
 
+    >>> import torch
     >>> Hinge()(torch.tensor([[2.0, 1.5]]), torch.tensor([0]))
     tensor(0.5000)
     """
@@ -84,6 +88,7 @@ class Ramp(nn.Module):
     Args:
         s: < 1; None is -1 / (K - 1), what the authors recommend for K classes.
 
+    >>> import torch
     >>> Ramp(s=-1.0)(torch.tensor([[0.0, 9.0]]), torch.tensor([0]))
     tensor(2.)
     """
