@@ -233,7 +233,7 @@ def measure_accuracy(options: argparse.Namespace) -> None:
     keep_part("accuracy", {"base": BASE, "common": COMMON, "images_a_class": TRAIN, "seeds": SEEDS, **found})
 
 
-def measure_steps(options: argparse.Namespace, rounds: int = 5, steps: int = 8) -> None:
+def measure_steps(options: argparse.Namespace, rounds: int = 3, steps: int = 8) -> None:
     """Milliseconds of a training step of each variant, and its ratio to the base in the same round."""
     found: dict[str, Any] = {}
     for data in NETS:
@@ -331,7 +331,7 @@ RIVALS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module], tuple[
 }
 
 
-def measure_layers(options: argparse.Namespace, rounds: int = 9) -> None:
+def measure_layers(options: argparse.Namespace, rounds: int = 7) -> None:
     """Forward and backward in channels_last; in test mode, forward alone."""
     found = {}
     for name, (ours, built_in, shape) in RIVALS.items():
