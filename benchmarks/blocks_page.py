@@ -17,8 +17,8 @@ STABLE = "each window's largest value is divided out first, so that no power lea
 WHY = {
     "p-norm pooling, p = 2, against LPPool2d": STABLE,
     "p-norm pooling, p = 3, against LPPool2d": STABLE,
-    "stochastic pooling, training, against FractionalMaxPool2d": "a random number for each window, not one or "
-    "two for each map",
+    "stochastic pooling, training, against FractionalMaxPool2d": "a random number for each window, not "
+    "one or two for each map",
     "p-norm pooling, p = 3, windows of 3, against LPPool2d": "overlapping windows: each value is raised to "
     "its power in every window, after division by that window's largest value; torch raises it once, and "
     "gives inf or 0 where x^p leaves the range of float32",
