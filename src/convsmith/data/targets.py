@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from convsmith import catalog
@@ -47,6 +47,7 @@ def choose(columns: Sequence[str], values: Tensor, spec: Spec | None) -> tuple[E
     Raises:
         UserError: if the numbers don't fit it.
 
+    >>> import torch
     >>> choose(["a", "b"], torch.tensor([[0.5, 0.5], [0.1, 0.9]]), None)[1]
     'each row of the targets sums to 1: a distribution over 2 classes'
     """
@@ -86,21 +87,21 @@ class Measure:
 def measure_of(encoding: Encoding | None) -> Measure:
     """Accuracy for classes (no encoding), KL divergence for distributions, else the mean absolute error.
 
+    >>> import torch
     >>> measure_of(None).of(torch.tensor([[0.0, 1.0]]), torch.tensor([1]))
     tensor(1)
     """
     if encoding is None:
         return Measure("accuracy", True, lambda output, target: (output.argmax(1) == target).sum())
     if encoding.kind == "distribution":
-        return Measure("kl", False, lambda output, target: _divergence(output, target).sum())
+        return Measure(
+            "kl",
+            False,
+            lambda output, target: F.kl_div(output.float().log_softmax(1), target, reduction="sum"),
+        )
 
     def absolute(output: Tensor, target: Tensor) -> Tensor:
         found, true = encoding.decode(output.float()), encoding.decode(target.float())
         return encoding.error(found, true).abs().mean(1).sum()
 
     return Measure("mae", False, absolute)
-
-
-def _divergence(output: Tensor, target: Tensor) -> Tensor:
-    # As objectives.distribution, which lies on the same floor.
-    return (torch.xlogy(target, target) - target * output.float().log_softmax(1)).sum(1)

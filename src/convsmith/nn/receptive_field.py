@@ -152,7 +152,7 @@ def _view(field: Field, x: Tensor, out: Tensor) -> Field:
     return everything(out.ndim)
 
 
-def _reduce(field: Field, args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor) -> Field:
+def _reduce(field: Field, args: Sequence[Any], out: Tensor) -> Field:
     x = args[0]
     dims = args[1] if len(args) > 1 and args[1] is not None else list(range(x.ndim))
     gone = {dim % x.ndim for dim in ([dims] if isinstance(dims, int) else dims)}
@@ -218,13 +218,11 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if fields and func.overloadpacket not in FRESH:
             outputs = [t for t in (out if isinstance(out, list | tuple) else [out]) if isinstance(t, Tensor)]
             for tensor in outputs:
-                self.fields[tensor] = _after(func, fields, args, kwargs, tensor)
+                self.fields[tensor] = _after(func, fields, args, tensor)
         return out
 
 
-def _after(
-    func: Any, fields: Sequence[Field], args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor
-) -> Field:
+def _after(func: Any, fields: Sequence[Field], args: Sequence[Any], out: Tensor) -> Field:
     packet, field = func.overloadpacket, fields[0]
     if packet is aten.convolution:
         return _convolution(field, args)
@@ -243,7 +241,7 @@ def _after(
     if packet in VIEWS:
         return _view(field, args[0], out)
     if packet in REDUCTIONS and isinstance(args[0], Tensor):
-        return _reduce(field, args, kwargs, out)
+        return _reduce(field, args, out)
     if packet in (aten.cat, aten.stack, aten.split, aten.chunk, aten.split_with_sizes):
         return _joined(fields, out)
     if packet in PASS or torch.Tag.pointwise in func.tags:
