@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -28,3 +29,13 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; choose from {', '.join(known)}."
+
+
+def shown(path: str | Path) -> str:
+    """A file name fit for one line of any terminal: control characters and broken bytes escaped.
+
+    >>> shown("a\\nb.png")
+    'a\\\\nb.png'
+    """
+    text = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

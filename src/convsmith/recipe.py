@@ -29,6 +29,20 @@ class Normalize(_Strict):
     std: bool = True
 
 
+class Imbalance(_Strict):
+    """A long tail made of the training split: the first class has ``ratio`` times the images of the last."""
+
+    type: Literal["exp", "step"] = "exp"
+    ratio: Annotated[float, Ge(1)] = 100.0
+
+
+class LabelNoise(_Strict):
+    """A share of wrong labels in the training split: any other class alike, or the next one."""
+
+    type: Literal["symmetric", "pair"] = "symmetric"
+    rate: Annotated[float, Ge(0), Le(1)] = 0.2
+
+
 class Data(_Strict):
     """Where the images are and how they reach the net."""
 
@@ -41,6 +55,9 @@ class Data(_Strict):
     augment: dict[str, Any] | None = None
     normalize: Normalize = Normalize()
     exclude: list[str] = []
+    costs: Section | None = None
+    imbalance: Imbalance | None = None
+    label_noise: LabelNoise | None = None
     memory: Annotated[float, Ge(0), Le(1)] = 0.5
     disk: Annotated[float, Ge(0), Le(1)] = 0.5
     workers: Annotated[int, Ge(0)] | None = None
@@ -93,6 +110,7 @@ _CHOICE: dict[Keys, str] = {
     ("schedule",): "schedule",
     ("data", "sampler"): "sampler",
     ("data", "target"): "target",
+    ("data", "costs"): "cost",
 }
 _SET: dict[Keys, tuple[str, ...]] = {
     ("objective",): ("term", "regularizer"),

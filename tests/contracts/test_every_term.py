@@ -12,6 +12,7 @@ from convsmith import catalog
 from convsmith.models.lenet import lenet5
 from convsmith.objectives.objective import SEEN, build, targets_of
 
+GIVEN: Any = {"classes": list("abcd"), "counts": torch.tensor([8, 4, 2, 1]), "num_features": 500}
 EVERY = pytest.mark.parametrize("name", catalog.names("term"))
 TARGETS = {
     "classes": torch.tensor([0, 1, 2, 3, 0, 1]),
@@ -26,7 +27,9 @@ def kinds(name: str) -> tuple[str, ...]:
 
 def objective(name: str, targets: str) -> nn.Module:
     section = {name: {}} if targets_of(name) else {name: {}, "cross_entropy": {}}
-    built, _ = build(section, targets=targets, num_classes=4, num_features=500)
+    built, _ = build(
+        section, targets=targets, classes=list("abcd"), counts=torch.tensor([8, 4, 2, 1]), num_features=500
+    )
     return built
 
 
@@ -40,6 +43,7 @@ def seen(net: nn.Module, targets: str, dtype: torch.dtype = torch.float32) -> di
         "input": net.fc(features),  # type: ignore[operator]
         "target": target.to(dtype) if target.is_floating_point() else target,
         "head": net.fc,
+        "costs": 1 - torch.eye(4, dtype=dtype)[torch.tensor([0, 1, 2, 3, 0, 1])],
         "model": net,
     }
 
@@ -94,7 +98,13 @@ def test_wrong_targets_are_refused_with_the_right_terms(name: str) -> None:
     for targets in TARGETS:
         if targets_of(name) and targets not in targets_of(name):
             with pytest.raises(UserError, match=f"objective {name} is for .* data's targets are {targets}"):
-                build({name: {}}, targets=targets, num_classes=4, num_features=500)
+                build(
+                    {name: {}},
+                    targets=targets,
+                    classes=list("abcd"),
+                    counts=torch.tensor([8, 4, 2, 1]),
+                    num_features=500,
+                )
 
 
 @EVERY

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conftest import make_images
-from convsmith.data.dataset import _stratified, prepare
+from convsmith.data.dataset import prepare
+from convsmith.data.splitting import stratified
 from convsmith.errors import UserError
 from convsmith.recipe import Data, Normalize
 
@@ -61,8 +62,8 @@ def test_nothing_in_data_is_changed_and_a_moved_folder_is_the_same_data(tmp_path
 @settings(max_examples=60, deadline=None)
 def test_split_is_stratified_and_leaves_no_class_out(counts: dict[str, int], val: float, seed: int) -> None:
     labels = [label for label, count in counts.items() for _ in range(count)]
-    chosen = _stratified(labels, val, seed)
-    assert chosen == _stratified(labels, val, seed)
+    chosen = stratified(labels, val, seed)
+    assert chosen == stratified(labels, val, seed)
     for label, count in counts.items():
         held = sum(is_val for own, is_val in zip(labels, chosen) if own == label)
         assert 1 <= held <= count - 1

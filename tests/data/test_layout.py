@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from convsmith.data.layout import find, shown
-from convsmith.errors import UserError
+from convsmith.data.layout import find
+from convsmith.errors import UserError, shown
 
 
 def touch(*files: Path) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
+from convsmith.cli.mistakes import guarded
 from convsmith.errors import UserError
 
 app = typer.Typer(
@@ -21,8 +20,10 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Seed = Annotated[Optional[int], typer.Option(min=0, help="Of everything random.")]  # noqa: UP045
-# What the system refuses on a user's machine: no right, no room, a read-only place.
-USERS_ERRNOS = (errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+Costs = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="CSV, true class by row: decide for the least expected cost."),
+]
 DATA = "Folder CLASS/*.jpg, folder with train/ and val/, CSV (path, label), or a name such as digits."
 
 
@@ -116,6 +117,7 @@ def train(
 def evaluate(
     model: Annotated[str, typer.Argument(help="Run, or model.safetensors.", metavar="RUN|FILE")],
     data: Annotated[str | None, typer.Argument(help="Default: the run's own test split, else val.")] = None,
+    costs: Costs = None,
     seed: Seed = None,
     device: Device = "auto",
     json: Json = False,
@@ -124,7 +126,7 @@ def evaluate(
     import convsmith as cs
     from convsmith.cli import output
 
-    found = cs.evaluate(model, data, device=device, track=output.track)
+    found = cs.evaluate(model, data, costs=costs, device=device, track=output.track)
     for finding in found.findings:
         output.note(f"note: {finding.seen}")
     if json:
@@ -138,6 +140,7 @@ def predict(
     model: Annotated[str, typer.Argument(help="Run, or model.safetensors.", metavar="RUN|FILE")],
     images: Annotated[list[str], typer.Argument(help="Image files.", metavar="IMAGE...")],
     top: Annotated[int, typer.Option(min=1, help="Classes listed for each image.")] = 5,
+    costs: Costs = None,
     seed: Seed = None,
     device: Device = "auto",
     json: Json = False,
@@ -146,7 +149,7 @@ def predict(
     import convsmith as cs
     from convsmith.cli import output
 
-    found = cs.predict(model, images, top=top, device=device)
+    found = cs.predict(model, images, top=top, costs=costs, device=device)
     if json:
         output.as_json({"predictions": found})
         return
@@ -299,41 +302,8 @@ def _in_order(group: str) -> tuple[int, str]:
 
 
 def main() -> None:
-    """Entry point: 0 on success, 2 on a user's mistake, 1 on a fault of ours."""
-    try:
-        app(prog_name="convsmith", standalone_mode=False)
-    except UserError as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("interrupted; a run goes on from its last checkpoint with --resume")
-    except BrokenPipeError:
-        os._exit(0)
-    except OSError as error:
-        if error.errno not in USERS_ERRNOS:
-            raise
-        reason = (error.strerror or str(error)).lower()
-        _fail(f"{error.filename or 'a file'}: {reason}; make it possible and try again")
-    except Exception as error:
-        _typer_error(error)
-
-
-def _typer_error(error: Any) -> None:
-    """typer's own refusals are a user's mistakes too; anything else is ours and shows its traceback."""
-    if isinstance(error, typer.Abort):
-        _fail("interrupted; a run goes on from its last checkpoint with --resume")
-    # Told by its manners: some versions of typer bring their own copy of click, others import it.
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        text = error.format_message().strip() or "see --help"
-        if text.startswith("Usage:"):  # no command at all
-            sys.stderr.write(f"{text}\n")
-            sys.exit(2)
-        _fail(text)
-    raise error
-
-
-def _fail(sentence: str) -> None:
-    sys.stderr.write(f"convsmith: {sentence}\n".encode("utf-8", "backslashreplace").decode())
-    sys.exit(2)
+    """Entry point."""
+    guarded(app)
 
 
 if __name__ == "__main__":

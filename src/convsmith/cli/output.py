@@ -63,7 +63,8 @@ def evaluation(found: Any) -> None:
         return
     say(
         f"{100 * found.accuracy:.2f}% of {len(found.targets):,} {found.split} images right, "
-        f"loss {found.loss:.4f}"
+        f"loss {found.loss:.4f}, balanced accuracy {100 * found.balanced_accuracy:.2f}%, "
+        f"macro F1 {found.macro_f1:.4f}, expected cost {found.expected_cost:.4f}"
     )
     rows = [
         [

@@ -17,11 +17,12 @@ from convsmith.data.shuffle import generator
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a store with their classes."""
+    """Rows of a store with their classes, and what each decision about them costs, (N, K), if it is known."""
 
     store: Store
     rows: Tensor
     targets: Tensor
+    costs: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -29,7 +30,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (n, C, H, W) and classes (n,) on the device.
+    """Images (n, C, H, W), classes (n,) and, where the objective asks for them, costs (n, K) on the device.
 
     ``share`` is n over the mean number of images a process has of this global batch: weighing each
     process's mean loss by it makes the average over processes the mean over all images.
@@ -39,6 +40,7 @@ class Batch:
     targets: Tensor
     share: float
     count: int
+    costs: Tensor | None = None
 
 
 class Normalizer:
@@ -77,6 +79,7 @@ class Batches:
         device: where batches are made.
         sampler: order of an epoch (with ``set_epoch``); None keeps the rows' own order.
         augment: augmentations of place.
+        costs: (K, K) of each decision (column) about each class (row), where images have none of their own.
         channels_last: memory format of the images.
         seed: of the augmentation.
         rank, world: this process and how many there are.
@@ -91,6 +94,7 @@ class Batches:
         device: torch.device,
         sampler: Sampler[int] | None = None,
         augment: Sequence[Geometry] = (),
+        costs: Tensor | None = None,
         channels_last: bool = True,
         seed: int = 0,
         rank: int = 0,
@@ -107,6 +111,9 @@ class Batches:
         self.rank = rank
         self.world = world
         self.targets = split.targets.to(device)
+        # float32: costs meet posteriors there
+        self.costs = costs.float().to(device) if costs is not None else None
+        self.own_costs = split.costs.float().to(device) if split.costs is not None else None
 
     def __len__(self) -> int:
         count = len(self.sampler) if self.sampler is not None else len(self.split)  # type: ignore[arg-type]
@@ -119,16 +126,22 @@ class Batches:
             return
         mine = [batch[self.rank :: self.world] for batch in whole]
         streams = self.split.store.stream([self.split.rows[batch] for batch in mine])
-        ordered = self.targets[torch.cat(mine).to(self.device)]
-        targets = torch.split(ordered, [len(batch) for batch in mine])
-        for number, (own, pixels) in enumerate(zip(targets, streams), start=first):
+        places = torch.split(torch.cat(mine).to(self.device), [len(batch) for batch in mine])
+        for number, (place, pixels) in enumerate(zip(places, streams), start=first):
             everyone = len(whole[number - first])
+            own = self.targets[place]
             yield Batch(
                 images=self._images(pixels, epoch, number, everyone),
                 targets=own,
                 share=len(own) * self.world / everyone,
                 count=len(own),
+                costs=self._costs(place, own),
             )
+
+    def _costs(self, places: Tensor, targets: Tensor) -> Tensor | None:
+        if self.own_costs is not None:
+            return self.own_costs[places]
+        return None if self.costs is None else self.costs[targets]
 
     def _order(self, epoch: int) -> Tensor:
         if self.sampler is None:

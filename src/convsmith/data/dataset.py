@@ -13,10 +13,11 @@ import torch
 import xxhash
 from torch import Tensor
 
+from convsmith import catalog
 from convsmith import recipe as recipes
-from convsmith.data import builtin, layout, targets
+from convsmith.data import builtin, degrade, layout, targets
 from convsmith.data.batches import Normalizer, Split
-from convsmith.data.layout import Item, shown
+from convsmith.data.layout import Item
 from convsmith.data.pixels import Decoded, Store, open_store
 from convsmith.data.scan import (
     GREY_MODES,
@@ -28,9 +29,9 @@ from convsmith.data.scan import (
     scan,
     silent,
 )
-from convsmith.data.shuffle import generator
+from convsmith.data.splitting import divided
 from convsmith.data.targets import Encoding
-from convsmith.errors import UserError, nearest
+from convsmith.errors import UserError, nearest, shown
 from convsmith.findings import Finding
 
 STATISTICS_SAMPLE = 20_000
@@ -41,7 +42,8 @@ class Dataset:
     """All that a run needs to know of its images.
 
     ``items`` are the usable files in the store's order, each with its split; ``reasons`` explain the
-    choices that the recipe left open, by dotted key.
+    choices that the recipe left open, by dotted key. ``costs`` (K, K) are those of the recipe;
+    ``cost_classes`` order the costs that a CSV gives with each image.
     """
 
     classes: list[str]
@@ -55,6 +57,8 @@ class Dataset:
     reasons: dict[str, str] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
     encoding: Encoding | None = None
+    costs: Tensor | None = None
+    cost_classes: list[str] = field(default_factory=list)
 
     @property
     def kind(self) -> str:
@@ -75,7 +79,20 @@ class Dataset:
             return Split(self.store, torch.tensor(rows), self.encoding.encode(self.values(name)))
         index = {label: number for number, label in enumerate(self.classes)}
         labels = torch.tensor([index[self.items[row].label] for row in rows])
-        return Split(self.store, torch.tensor(rows), labels)
+        return Split(self.store, torch.tensor(rows), labels, self._costs(rows))
+
+    def _costs(self, rows: Sequence[int]) -> Tensor | None:
+        if not self.cost_classes:
+            return None
+        order = [self.cost_classes.index(label) for label in self.classes]
+        return torch.tensor([self.items[row].costs for row in rows], dtype=torch.float32)[:, order]
+
+    def class_counts(self) -> Tensor | None:
+        """Training images of each class, (K,); None where there are no classes."""
+        train = self.split("train")
+        if self.encoding is not None or train is None:
+            return None
+        return torch.bincount(train.targets, minlength=len(self.classes))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Images by split and class; of all images where there are no classes."""
@@ -133,30 +150,61 @@ def prepare(
     )
     bad = {file.path for file in damaged}
     good = [number for number, (item, _) in enumerate(rows) if item.path not in bad]
-    split = _divided([rows[number] for number in good], section.val, seed)
+    split = divided([rows[number] for number in good], section.val, seed)
+    items, made = degrade.degraded([item for item, _ in split], section, seed)
+    split = [(item, header) for item, (_, header) in zip(items, split)]
     _refuse(split, root)
     # Broken rows stay in the store, without a split, so that rows and items keep their numbers.
     kept = [replace(item, split=None) for item, _ in rows]
     for number, (item, _) in zip(good, split):
         kept[number] = item
     encoding = _encoding(root, section, [item for item, _ in split], reasons)
+    classes = sorted({item.label for item, _ in split}) if encoding is None else encoding.outputs
     dataset = Dataset(
-        classes=sorted({item.label for item, _ in split}) if encoding is None else encoding.outputs,
+        classes=classes,
         items=kept,
         store=store,
         size=size,
         channels=channels,
         normalizer=Normalizer(torch.zeros(channels), torch.ones(channels)),
         fingerprint=_fingerprint(rows, root),
-        findings=[*broken_findings([*broken, *damaged]), *duplicate_findings(split), *_tiny_findings(split)],
+        findings=[
+            *broken_findings([*broken, *damaged]),
+            *duplicate_findings([row for row in split if row[0].split]),
+            *_tiny_findings(split),
+            *made,
+        ],
         reasons=reasons,
         columns=layout.target_names(root),
         encoding=encoding,
+        costs=_cost_matrix(section, classes, encoding),
+        cost_classes=_cost_classes(root, classes),
     )
     train = dataset.split("train")
     assert train is not None
     dataset.normalizer = measure(train, section.normalize)
     return dataset
+
+
+def _cost_matrix(section: recipes.Data, classes: list[str], encoding: Encoding | None) -> Tensor | None:
+    if section.costs is None:
+        return None
+    if encoding is not None:
+        raise UserError("data.costs is for classes; the targets here are numbers")
+    matrix: Tensor = catalog.build("cost", section.costs, classes=classes)
+    return matrix
+
+
+def _cost_classes(root: Path, classes: Sequence[str]) -> list[str]:
+    """The classes of the CSV's cost columns; all or none."""
+    names = layout.cost_names(root)
+    missing = [label for label in classes if label not in names]
+    if names and missing:
+        raise UserError(
+            f"{shown(root)} has costs for {', '.join(names)} but not for {missing[0]!r}; add the column "
+            f"cost_{missing[0]}"
+        )
+    return names
 
 
 def _encoding(
@@ -256,53 +304,6 @@ def _common_size(headers: Sequence[Header], reasons: dict[str, str]) -> int:
     size = min(224, max(32, int(middle // 32) * 32))
     reasons["data.size"] = f"the median short side is {middle:g} pixels: the next multiple of 32, at most 224"
     return size
-
-
-def _divided(rows: Sequence[tuple[Item, Header]], val: float, seed: int) -> list[tuple[Item, Header]]:
-    """Give every item a split; those without one are divided, stratified by class."""
-    known = {item.split for item, _ in rows}
-    if None in known:
-        fresh = [number for number, (item, _) in enumerate(rows) if item.split is None]
-    elif "val" not in known:
-        fresh = [number for number, (item, _) in enumerate(rows) if item.split == "train"]
-    else:
-        return list(rows)
-    chosen = _stratified(_strata([rows[number][0] for number in fresh]), val, seed)
-    split = {number: "val" if is_val else "train" for number, is_val in zip(fresh, chosen)}
-    return [(replace(item, split=split.get(n, item.split)), header) for n, (item, header) in enumerate(rows)]
-
-
-def _strata(items: Sequence[Item]) -> list[str]:
-    """What both sides shall have alike: the classes, or up to ten ranges of the first target."""
-    if any(item.target is None for item in items):
-        return [item.label for item in items]
-    order = sorted(range(len(items)), key=lambda number: (items[number].target, str(items[number].path)))
-    groups = max(1, min(10, len(items) // 10))
-    strata = [""] * len(items)
-    for place, number in enumerate(order):
-        strata[number] = str(place * groups // len(items))
-    return strata
-
-
-def _stratified(labels: Sequence[str], val: float, seed: int) -> list[bool]:
-    """Which of the rows go to val: of each class its share, and at least one on each side."""
-    counts = Counter(labels)
-    draws = generator(seed)
-    for label, count in sorted(counts.items()):
-        if count < 2 and len(counts) > 1:
-            raise UserError(
-                f"class {label!r} has {count} image; a split needs at least 2. Add images or drop it with "
-                f"--set 'data.exclude=[{label}]'"
-            )
-    chosen = [False] * len(labels)
-    for label in sorted(counts):
-        rows = [row for row, own in enumerate(labels) if own == label]
-        if len(rows) < 2:
-            continue
-        share = min(len(rows) - 1, max(1, round(val * len(rows))))
-        for place in torch.randperm(len(rows), generator=draws)[:share].tolist():
-            chosen[rows[place]] = True
-    return chosen
 
 
 def _fingerprint(rows: Sequence[tuple[Item, Header]], root: Path) -> str:

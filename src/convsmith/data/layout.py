@@ -9,32 +9,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from convsmith.errors import UserError
+from convsmith.errors import UserError, shown
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+COST = "cost_"
 
 
 @dataclass(frozen=True)
 class Item:
     """One image file; ``split`` is None where the layout doesn't say.
 
-    Where the targets are numbers, ``target`` holds them and the label is empty.
+    Where the targets are numbers, ``target`` holds them and the label is empty. ``costs`` are what each
+    decision about this image costs, in the order of the CSV's columns ``cost_CLASS``.
     """
 
     path: Path
     label: str
     split: str | None = None
     target: tuple[float, ...] | None = None
-
-
-def shown(path: str | Path) -> str:
-    """A file name fit for one line of any terminal: control characters and broken bytes escaped.
-
-    >>> shown("a\\nb.png")
-    'a\\\\nb.png'
-    """
-    text = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    costs: tuple[float, ...] | None = None
 
 
 def find(data: Path) -> list[Item]:
@@ -42,7 +35,7 @@ def find(data: Path) -> list[Item]:
 
     Layouts: ``CLASS/*.jpg``; ``train/CLASS/*.jpg`` with ``val/`` (or ``valid/``) and/or ``test/``; a CSV
     with the columns ``path`` (relative to the CSV) and ``label``, or numbers in ``target`` or several
-    ``target_NAME``, and optionally ``split``.
+    ``target_NAME``, and optionally ``split``; with labels also what each decision costs, ``cost_CLASS``.
 
     Raises:
         UserError: if there is nothing of the kind, with what was found.
@@ -103,6 +96,7 @@ def _from_csv(file: Path) -> list[Item]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {shown(file)} as a UTF-8 CSV: {error}") from None
     targets = [name for name in columns if name.startswith("target")]
+    costs = [name for name in columns if name.startswith(COST) and not targets]
     if "path" not in columns or bool(targets) == ("label" in columns):
         raise UserError(
             f"{shown(file)} needs the column path, and either label or numbers in target (or several "
@@ -119,6 +113,7 @@ def _from_csv(file: Path) -> list[Item]:
                 cells.get("label", ""),
                 _split_of(cells.get("split"), file, number),
                 tuple(_number(cells.get(name, ""), name, file, number) for name in targets) or None,
+                tuple(_cost(cells.get(name, ""), name, file, number) for name in costs) or None,
             )
         )
     return items
@@ -126,12 +121,30 @@ def _from_csv(file: Path) -> list[Item]:
 
 def target_names(data: Path) -> list[str]:
     """What the numeric targets of a CSV are called: ``target_NAME`` is NAME; none for classes."""
+    targets = [name for name in _columns(data) if name.startswith("target")]
+    return [name.removeprefix("target").lstrip("_.:") or "target" for name in targets]
+
+
+def cost_names(data: Path) -> list[str]:
+    """The classes that a CSV gives costs for, ``cost_CLASS``, in the order of ``Item.costs``."""
+    columns = _columns(data)
+    if any(name.startswith("target") for name in columns):
+        return []
+    return [name.removeprefix(COST) for name in columns if name.startswith(COST)]
+
+
+def _columns(data: Path) -> list[str]:
     if not data.is_file():
         return []
     with open(data, newline="", encoding="utf-8-sig") as stream:
-        columns = [name.strip() for name in next(csv.reader(stream), [])]
-    targets = [name for name in columns if name.startswith("target")]
-    return [name.removeprefix("target").lstrip("_.:") or "target" for name in targets]
+        return [name.strip() for name in next(csv.reader(stream), [])]
+
+
+def _cost(text: str, column: str, file: Path, row: int) -> float:
+    value = _number(text, column, file, row)
+    if value < 0:
+        raise UserError(f"{shown(file)}:{row}: {column} is {text}; a cost is a number >= 0")
+    return value
 
 
 def _number(text: str, column: str, file: Path, row: int) -> float:

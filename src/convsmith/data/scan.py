@@ -15,7 +15,8 @@ from typing import TypeVar
 import xxhash
 from PIL import Image, UnidentifiedImageError
 
-from convsmith.data.layout import Item, shown
+from convsmith.data.layout import Item
+from convsmith.errors import shown
 from convsmith.findings import Finding
 
 A = TypeVar("A")

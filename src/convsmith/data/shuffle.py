@@ -23,6 +23,17 @@ def generator(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state) >> 1)
 
 
+def by_class(targets: Tensor) -> list[Tensor]:
+    """The rows of each class that has any, in order; (N,) to a list of (n,).
+
+    >>> by_class(torch.tensor([2, 0, 2]))
+    [tensor([1]), tensor([0, 2])]
+    """
+    counts = torch.bincount(targets)
+    groups = torch.split(targets.argsort(stable=True), counts.tolist())
+    return [group for group in groups if len(group)]
+
+
 @technique(
     "sampler",
     "shuffle",

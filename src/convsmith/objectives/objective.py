@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,15 +15,15 @@ from convsmith.objectives.regularizers import Regularizer
 # What a recipe's objective may name.
 KINDS = ("term", "regularizer")
 # What the loop can hand a term; `input` are the logits, torch's own name.
-SEEN = frozenset({"input", "features", "target", "images", "head", "model"})
+SEEN = frozenset({"input", "features", "target", "costs", "images", "head", "model"})
 
 
 class Objective(nn.Module):
     """Terms by name; forward gives each one's value, already weighted.
 
     A term is any module; the names of its forward's arguments say what it reads: ``input`` (logits
-    (N, K)), ``features`` (N, D), ``target`` (N,), ``images`` (N, C, H, W), ``head``, ``model``. torch's
-    own losses fit as they are.
+    (N, K)), ``features`` (N, D), ``target`` (N,), ``costs`` (N, K) of each decision, ``images``
+    (N, C, H, W), ``head``, ``model``. torch's own losses fit as they are.
 
     Args:
         terms: modules by name.
@@ -66,33 +66,44 @@ def _reads(name: str, term: nn.Module) -> tuple[str, ...]:
 
 
 def build(
-    section: Mapping[str, Any], *, targets: str = "classes", num_classes: int = 0, num_features: int = 0
+    section: Mapping[str, Any],
+    *,
+    targets: str = "classes",
+    classes: Sequence[str] = (),
+    counts: Tensor | None = None,
+    num_features: int = 0,
 ) -> tuple[Objective, dict[str, Regularizer]]:
     """The terms and the regularizers of a recipe's section, ``{name: {argument: value}}``.
 
     Args:
         section: of the recipe.
         targets: what the data has: ``"classes"``, ``"numbers"`` or ``"distribution"``.
-        num_classes, num_features: K and D, for the terms that ask for them.
+        classes, counts, num_features: names of the K classes (or outputs), their training images (K,), and
+            D, for the terms that ask for them.
 
     Raises:
         UserError: if a term is for other targets, or nothing in the section reads them.
     """
     terms: dict[str, nn.Module] = {}
     regularizers: dict[str, Regularizer] = {}
+    given = {
+        "num_classes": len(classes),
+        "num_features": num_features,
+        "classes": list(classes),
+        "counts": counts,
+    }
     for name, arguments in section.items():
         if catalog.kind_of(name, KINDS) == "regularizer":
             regularizers[name] = catalog.build("regularizer", {name: arguments})
             continue
-        given = {"num_classes": num_classes, "num_features": num_features}
-        terms[name] = catalog.build("term", {name: arguments}, **given)
-        wanted = getattr(terms[name], "targets", ())
+        wanted = targets_of(name)
         if wanted and targets not in wanted:
             fit = [other for other in catalog.names("term") if targets in targets_of(other)]
             raise UserError(
                 f"objective {name} is for {' or '.join(wanted)}, but the data's targets are {targets}; take "
                 f"one of {', '.join(fit)} (--set objective.{name}=null takes {name} out)"
             )
+        terms[name] = catalog.build("term", {name: arguments}, **given)
     objective = Objective(terms)
     if "target" not in objective.needs:
         raise UserError("no term of the objective looks at the targets; add one, e.g. cross_entropy")

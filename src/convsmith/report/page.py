@@ -13,9 +13,8 @@ from markupsafe import Markup
 from PIL import Image
 
 import convsmith
-from convsmith.data.layout import shown
 from convsmith.data.pixels import decode
-from convsmith.errors import UserError
+from convsmith.errors import UserError, shown
 from convsmith.report import plots
 from convsmith.run import directory
 from convsmith.run.directory import RunDirectory

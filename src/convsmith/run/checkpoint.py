@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from convsmith.data.layout import shown
-from convsmith.errors import UserError
+from convsmith.errors import UserError, shown
 from convsmith.run.directory import write
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from convsmith.data.layout import Item, shown
-from convsmith.errors import UserError
+from convsmith.data.layout import COST, Item
+from convsmith.errors import UserError, shown
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -48,6 +48,7 @@ class RunDirectory:
     model = property(lambda self: self.path / "model.json")
     checkpoint = property(lambda self: self.path / "last.ckpt")
     report = property(lambda self: self.path / "report.html")
+    confusion = property(lambda self: self.path / "confusion.csv")
     inspection = property(lambda self: self.path / "inspection.html")
     environment = property(lambda self: self.path / "environment.json")
 
@@ -120,13 +121,24 @@ class RunDirectory:
         with open(self.metrics, newline="", encoding="utf-8") as stream:
             return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
 
-    def write_files(self, items: Sequence[Item], columns: Sequence[str] = ()) -> None:
-        """Which file went into which split; ``columns`` name numeric targets."""
+    def write_confusion(self, classes: Sequence[str], counts: Sequence[Sequence[int]]) -> None:
+        """The validation confusion, true class by row: weights and costs of a next run can come from it."""
         text = io.StringIO()
         writer = csv.writer(text)
-        writer.writerow(["path", "label", "split", *(f"target_{name}" for name in columns)])
+        writer.writerow(["true", *classes])
+        writer.writerows([name, *row] for name, row in zip(classes, counts))
+        write(self.confusion, text.getvalue())
+
+    def write_files(
+        self, items: Sequence[Item], columns: Sequence[str] = (), cost_classes: Sequence[str] = ()
+    ) -> None:
+        """Which file went into which split; ``columns`` name numeric targets, ``cost_classes`` the costs."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        numbers = [f"target_{name}" for name in columns] + [f"{COST}{name}" for name in cost_classes]
+        writer.writerow(["path", "label", "split", *numbers])
         writer.writerows(
-            [str(item.path.absolute()), item.label, item.split, *(item.target or ())]
+            [str(item.path.absolute()), item.label, item.split, *(item.target or ()), *(item.costs or ())]
             for item in items
             if item.split
         )
@@ -150,7 +162,8 @@ class RunDirectory:
 
 def _item(row: Mapping[str, str]) -> Item:
     target = tuple(float(value) for name, value in row.items() if name.startswith("target_"))
-    return Item(Path(row["path"]), row["label"], row["split"], target or None)
+    costs = tuple(float(value) for name, value in row.items() if name.startswith(COST))
+    return Item(Path(row["path"]), row["label"], row["split"], target or None, costs or None)
 
 
 def environment() -> dict[str, Any]:

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.stats import entropy
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
 
 from convsmith.data.batches import Split
 from convsmith.findings import Finding
+from convsmith.objectives.costs import decide
 from convsmith.run.number_evaluation import NumberEvaluation
 from convsmith.run.predictor import Predictor
 
@@ -25,7 +26,8 @@ Ints = npt.NDArray[np.int64]
 class Evaluation:
     """Posteriors (N, K) and true classes (N,) of a split, and the figures drawn from them.
 
-    ``findings`` say which files were left out.
+    ``findings`` say which files were left out. ``costs`` (K, K) are of each decision (column) about each
+    class (row), ``image_costs`` (N, K) of each decision about each image.
     """
 
     split: str
@@ -33,14 +35,40 @@ class Evaluation:
     probabilities: Floats
     targets: Ints
     findings: Sequence[Finding] = ()
+    costs: Floats | None = None
+    image_costs: Floats | None = None
 
     @property
     def predicted(self) -> Ints:
-        return np.asarray(self.probabilities.argmax(1))
+        """The decisions, (N,): of least expected cost where costs are known, else the likeliest class."""
+        costs = torch.from_numpy(self.costs) if self.costs is not None else None
+        return np.asarray(decide(torch.from_numpy(self.probabilities), costs))
 
     @property
     def accuracy(self) -> float:
         return float((self.predicted == self.targets).mean())
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall over the classes that the split has images of."""
+        return float(
+            recall_score(self.targets, self.predicted, labels=np.unique(self.targets), average="macro")
+        )
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 over all classes that are there or were predicted."""
+        return float(f1_score(self.targets, self.predicted, average="macro"))
+
+    @property
+    def expected_cost(self) -> float:
+        """Mean cost of the decisions: by the images' own costs, else the matrix, else 1 for each mistake."""
+        rows = np.arange(len(self.targets))
+        if self.image_costs is not None:
+            return float(self.image_costs[rows, self.predicted].mean())
+        if self.costs is not None:
+            return float(self.costs[self.targets, self.predicted].mean())
+        return 1 - self.accuracy
 
     @property
     def loss(self) -> float:
@@ -90,6 +118,9 @@ class Evaluation:
         return {
             "split": self.split,
             "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
+            "expected_cost": self.expected_cost,
             "loss": self.loss,
             "n": len(self.targets),
             "calibration_error": self.calibration()[1],
@@ -118,7 +149,14 @@ def evaluate(
     outputs = torch.cat([predictor.outputs(pixels) for pixels in streams])
     encoding = predictor.encoding
     if encoding is None:
-        return Evaluation(name, predictor.classes, outputs.softmax(1).numpy(), split.targets.numpy())
+        return Evaluation(
+            name,
+            predictor.classes,
+            outputs.softmax(1).numpy(),
+            split.targets.numpy(),
+            costs=predictor.costs.numpy() if predictor.costs is not None else None,
+            image_costs=split.costs.double().numpy() if split.costs is not None else None,
+        )
     assert values is not None
     true = values if encoding.numeric else encoding.encode(values).double()
     found = encoding.decode(outputs)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from convsmith import catalog
 from convsmith.data.batches import Normalizer
-from convsmith.data.layout import shown
 from convsmith.data.pixels import decode
 from convsmith.data.targets import Encoding, restore
-from convsmith.errors import UserError
+from convsmith.errors import UserError, shown
+from convsmith.objectives.costs import decide
 from convsmith.run.directory import RunDirectory, write
 
 FORMAT = 1
@@ -36,6 +36,8 @@ class Predictor:
         normalizer: uint8 to float.
         columns: names of numeric targets.
         encoding: of numeric targets; None for classes.
+        costs: (K, K) of each decision (column) about each class (row): the decision of least expected cost
+            is the answer. None takes the likeliest class.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class Predictor:
         normalizer: Normalizer,
         columns: Sequence[str] = (),
         encoding: Encoding | None = None,
+        costs: Tensor | None = None,
     ) -> None:
+        self.costs = costs
         self.columns = list(columns)
         self.encoding = encoding
         self.model = model
@@ -86,6 +90,8 @@ class Predictor:
     ) -> list[dict[str, Any]]:
         """For each file (or the one) its label, the label's probability, and the ``top`` classes with theirs.
 
+        Where mistakes have costs, the label is the decision of least expected cost.
+
         Where the targets are numbers, ``values`` by name instead of a label.
 
         Raises:
@@ -103,10 +109,15 @@ class Predictor:
                 for path, row in zip(chunk, self.encoding.decode(outputs).tolist()):
                     yield {"file": str(path), "values": dict(zip(self.columns, row))}
                 continue
-            found = outputs.softmax(1).topk(min(top, len(self.classes)))
-            for path, values, places in zip(chunk, found.values.tolist(), found.indices.tolist()):
+            posteriors = outputs.softmax(1)
+            found = posteriors.topk(min(top, len(self.classes)))
+            decisions = decide(posteriors, self.costs).tolist()
+            for path, row, values, places, own in zip(
+                chunk, posteriors, found.values.tolist(), found.indices.tolist(), decisions
+            ):
                 best = [{"label": self.classes[k], "probability": p} for k, p in zip(places, values)]
-                yield {"file": str(path), **best[0], "top": best}
+                answer = {"label": self.classes[own], "probability": float(row[own])}
+                yield {"file": str(path), **answer, "top": best}
 
     def read(self, path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """An image file as the net takes it, (size, size, channels) uint8.
@@ -136,6 +147,8 @@ class Predictor:
             "size": self.size,
             "channels": self.channels,
         }
+        if self.costs is not None:
+            description["costs"] = self.costs.tolist()
         if self.encoding is not None:
             description["target"] = {
                 "encoding": catalog.describe(self.encoding),
@@ -174,6 +187,7 @@ def load(path: str | Path) -> Predictor:
         target = description.get("target")
         columns = target["columns"] if target else []
         encoding = restore(target["encoding"], columns, target["state"]) if target else None
+        costs = description.get("costs")
     except (KeyError, TypeError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{shown(place)}: model.json and the weights don't fit together ({first})") from None
@@ -186,6 +200,7 @@ def load(path: str | Path) -> Predictor:
         normalizer,
         columns,
         encoding,
+        torch.tensor(costs, dtype=torch.double) if costs is not None else None,
     )
 
 

@@ -104,7 +104,7 @@ def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
             group["lr"] = group["initial_lr"] * rate
 
         with state.fabric.no_backward_sync(state.wrapped, enabled=not update):
-            terms, logits = state.wrapped(batch.images, batch.targets)
+            terms, logits = state.wrapped(batch.images, batch.targets, batch.costs)
             loss = total(state, terms, batch.share)
             state.fabric.backward(loss / together)
         if update:
@@ -165,7 +165,7 @@ def validate(state: Fit) -> dict[str, Tensor]:
     with torch.inference_mode(), state.fabric.autocast():
         for batch in state.val.epoch(0):
             if batch.count:
-                terms, logits = task(precision.convert_input(batch.images), batch.targets)
+                terms, logits = task(precision.convert_input(batch.images), batch.targets, batch.costs)
                 _tally(state, sums, "val", terms, logits, batch.targets)
     task.train(was_training)
     return sums

@@ -11,8 +11,7 @@ from torch import nn
 
 from convsmith import catalog
 from convsmith.data.dataset import Dataset
-from convsmith.data.layout import shown
-from convsmith.errors import UserError
+from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.models.torchvision_names import renamed
 from convsmith.nn.swap import Kind

@@ -10,7 +10,7 @@ from convsmith.objectives.objective import Objective
 
 
 class Task(nn.Module):
-    """forward(images (N, C, H, W), target (N,)) -> (value of each term, logits (N, K)).
+    """forward(images (N, C, H, W), target (N,), costs (N, K) or None) -> (value of each term, logits (N, K)).
 
     A model whose objective reads ``features`` or ``head`` must have timm's ``forward_features``,
     ``forward_head`` and ``get_classifier``.
@@ -21,8 +21,10 @@ class Task(nn.Module):
         self.model = model
         self.objective = objective
 
-    def forward(self, images: Tensor, target: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        seen: dict[str, Any] = {"images": images, "target": target, "model": self.model}
+    def forward(
+        self, images: Tensor, target: Tensor, costs: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        seen: dict[str, Any] = {"images": images, "target": target, "costs": costs, "model": self.model}
         if self.objective.needs & {"features", "head"}:
             model: Any = self.model
             head, maps = model.get_classifier(), model.forward_features(images)

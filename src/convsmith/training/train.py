@@ -8,6 +8,7 @@ import shutil
 import sysconfig
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,12 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from convsmith import catalog
 from convsmith import recipe as recipes
-from convsmith.data.batches import Batches
+from convsmith.data.batches import Batches, Split
 from convsmith.data.dataset import Dataset, prepare
-from convsmith.data.layout import shown
 from convsmith.data.pixels import Decoded, Store
 from convsmith.data.scan import Track, silent
 from convsmith.data.targets import measure_of
-from convsmith.errors import UserError
+from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.objectives import objective as objectives
 from convsmith.recipe import Recipe
@@ -124,7 +124,8 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
     objective, regularizers = objectives.build(
         recipe.objective,
         targets=dataset.kind,
-        num_classes=len(dataset.classes),
+        classes=dataset.classes,
+        counts=dataset.class_counts(),
         num_features=start.num_features(model),
     )
     task = Task(model, objective).to(fabric.device)
@@ -139,7 +140,7 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
         torch.compile(task, dynamic=False) if options.compile else task, optimizer
     )
     _to_device(dataset.store, fabric.device, recipe.data.memory)
-    batches = _batches(recipe, dataset, fabric)
+    batches = _batches(recipe, dataset, fabric, with_costs="costs" in objective.needs)
     return Fit(
         fabric=fabric,
         task=task,
@@ -185,19 +186,27 @@ def _fabric(options: recipes.Train, accelerator: str) -> Fabric:
     return fabric
 
 
-def _batches(recipe: Recipe, dataset: Dataset, fabric: Fabric) -> dict[str, Batches]:
+def _batches(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, with_costs: bool) -> dict[str, Batches]:
     train, val = dataset.split("train"), dataset.split("val")
     assert train is not None
     assert val is not None
+    if with_costs and dataset.costs is None and train.costs is None:
+        raise UserError(
+            "the objective asks what mistakes cost: name a table with --set data.costs.table.file=costs.csv, "
+            "or give each image of a CSV its own in columns cost_CLASS"
+        )
+    if not with_costs:
+        train, val = replace(train, costs=None), replace(val, costs=None)
     common: dict[str, Any] = {
         "device": fabric.device,
         "channels_last": recipe.train.channels_last,
+        "costs": dataset.costs if with_costs else None,
         "seed": recipe.train.seed,
         "rank": fabric.global_rank,
         "world": fabric.world_size,
     }
     augment = [catalog.build("augmentation", {n: a}) for n, a in (recipe.data.augment or {}).items()]
-    sampler = catalog.build("sampler", recipe.data.sampler, targets=train.targets, seed=recipe.train.seed)
+    sampler = _sampler(recipe, dataset, train)
     size = recipe.data.batch_size
     assert size is not None
     return {
@@ -206,6 +215,13 @@ def _batches(recipe: Recipe, dataset: Dataset, fabric: Fabric) -> dict[str, Batc
         ),
         "val": Batches(val, dataset.normalizer, batch_size=2 * size, **common),
     }
+
+
+def _sampler(recipe: Recipe, dataset: Dataset, train: Split) -> Any:
+    name, _ = catalog.split("sampler", recipe.data.sampler)
+    if dataset.encoding is not None and name != "shuffle":
+        raise UserError(f"sampler {name} is for classes; the targets are {dataset.kind}: take shuffle")
+    return catalog.build("sampler", recipe.data.sampler, targets=train.targets, seed=recipe.train.seed)
 
 
 def _to_device(store: Store, device: torch.device, share: float) -> None:
@@ -230,6 +246,7 @@ def _keepers(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> list[object
             dataset.normalizer,
             dataset.columns,
             dataset.encoding,
+            dataset.costs,
         ).save(run)
 
     keepers: list[object] = [KeepBest(save), Checkpoints(run, recipe.train.checkpoint_minutes)]
@@ -242,7 +259,7 @@ def _describe(run: RunDirectory, recipe: Recipe, reasons: dict[str, str], datase
     """Write down what is about to happen; a resumed run keeps what it wrote first."""
     if not run.data.exists():
         write(run.data, json.dumps(dataset.summary(), indent=1) + "\n")
-        run.write_files(dataset.items, dataset.columns)
+        run.write_files(dataset.items, dataset.columns, dataset.cost_classes)
         write(run.environment, json.dumps(environment(), indent=1) + "\n")
     if not run.recipe.exists():
         # Last: a directory with a recipe can be resumed.

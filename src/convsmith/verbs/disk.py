@@ -7,8 +7,7 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
-from convsmith.data.layout import shown
-from convsmith.errors import UserError
+from convsmith.errors import UserError, shown
 
 DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from convsmith.data import dataset as datasets
 from convsmith.data import layout
 from convsmith.data.batches import Split
-from convsmith.data.layout import shown
 from convsmith.data.pixels import open_store
 from convsmith.data.scan import Track, broken_findings, scan, silent
-from convsmith.errors import UserError
+from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
+from convsmith.objectives.costs import checked, read_table
 from convsmith.run.device import pick_device
 from convsmith.run.directory import RunDirectory
 from convsmith.run.evaluation import Evaluation
@@ -31,6 +31,7 @@ def evaluate(
     model: str | Path,
     data: str | Path | None = None,
     *,
+    costs: str | Path | None = None,
     device: str = "auto",
     track: Track[list[Path]] = silent,
 ) -> Evaluation | NumberEvaluation:
@@ -38,20 +39,30 @@ def evaluate(
 
     Of DATA with splits, its test split is taken (else val, else train); without splits, all of it.
 
+    Args:
+        model: run or model file.
+        data: folder, CSV or built-in name.
+        costs: CSV of what mistakes cost (true class by row), in place of the model's own: decisions are then
+            those of least expected cost.
+        device: auto, cpu or cuda.
+        track: shows the progress of reading the data.
+
     Raises:
-        UserError: if images or classes don't fit the model.
+        UserError: if images, classes or costs don't fit the model.
     """
-    predictor = load(model).to(pick_device(device))
+    predictor = _opened_model(model, costs, device)
     if data is not None:
-        items = layout.find(datasets.locate(str(data)))
+        source = datasets.locate(str(data))
+        items = layout.find(source)
     else:
         place = Path(model).expanduser()
-        items = RunDirectory(place if place.is_dir() else place.parent).read_files()
+        run = RunDirectory(place if place.is_dir() else place.parent)
+        items, source = run.read_files(), run.files
     names = {item.split for item in items}
     name = next((split for split in ("test", "val", "train") if split in names), None)
     if None not in names:
         items = [item for item in items if item.split == name]
-    opened = opened_items(predictor, items, track)
+    opened = opened_items(predictor, items, track, layout.cost_names(source))
     found = evaluate_split(predictor, opened.split, name or "all", opened.values)
     return replace(found, findings=opened.findings)
 
@@ -81,7 +92,21 @@ def _refuse_strange(predictor: Predictor, items: Sequence[layout.Item]) -> None:
             )
 
 
-def opened_items(predictor: Predictor, items: Sequence[layout.Item], track: Track[list[Path]]) -> Opened:
+def _opened_model(model: str | Path, costs: str | Path | None, device: str) -> Predictor:
+    predictor = load(model).to(pick_device(device))
+    if costs is not None:
+        if predictor.encoding is not None:
+            raise UserError("--costs is for classes; this model predicts numbers")
+        predictor.costs = checked(read_table(costs, predictor.classes), predictor.classes)
+    return predictor
+
+
+def opened_items(
+    predictor: Predictor,
+    items: Sequence[layout.Item],
+    track: Track[list[Path]],
+    cost_classes: Sequence[str] = (),
+) -> Opened:
     import torch
 
     _refuse_strange(predictor, items)
@@ -105,8 +130,12 @@ def opened_items(predictor: Predictor, items: Sequence[layout.Item], track: Trac
     else:
         index = {name: number for number, name in enumerate(predictor.classes)}
         targets = torch.tensor([index[item.label] for item in kept])
+    costs = None
+    if cost_classes and predictor.encoding is None and set(predictor.classes) <= set(cost_classes):
+        order = [cost_classes.index(name) for name in predictor.classes]
+        costs = torch.tensor([item.costs for item in kept])[:, order]
     return Opened(
-        Split(store, torch.tensor(good), targets),
+        Split(store, torch.tensor(good), targets, costs),
         [item.path for item in kept],
         values,
         broken_findings([*broken, *damaged]),
@@ -114,14 +143,19 @@ def opened_items(predictor: Predictor, items: Sequence[layout.Item], track: Trac
 
 
 def predict(
-    model: str | Path, images: Sequence[str | Path], *, top: int = 5, device: str = "auto"
+    model: str | Path,
+    images: Sequence[str | Path],
+    *,
+    top: int = 5,
+    costs: str | Path | None = None,
+    device: str = "auto",
 ) -> list[dict[str, Any]]:
-    """For each image file its label, probability and ``top`` classes.
+    """For each image file its label, probability and ``top`` classes; ``costs`` as in :func:`evaluate`.
 
     Raises:
         UserError: if the model or an image can't be read.
     """
-    return load(model).to(pick_device(device)).predict(images, top=top)
+    return _opened_model(model, costs, device).predict(images, top=top)
 
 
 def report(run: str | Path, *, device: str = "auto") -> Path:
@@ -132,7 +166,8 @@ def report(run: str | Path, *, device: str = "auto") -> Path:
     predictor = load(run).to(pick_device(device))
     items = directory.read_files()
     name = "test" if any(item.split == "test" for item in items) else "val"
-    opened = opened_items(predictor, [item for item in items if item.split == name], silent)
+    own = [item for item in items if item.split == name]
+    opened = opened_items(predictor, own, silent, layout.cost_names(directory.files))
     evaluation = evaluate_split(predictor, opened.split, name, opened.values)
     with disk_errors(directory.path):
         page.write(directory, evaluation, opened.files)

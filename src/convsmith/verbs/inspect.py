@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from convsmith.data import layout
-from convsmith.data.layout import shown
-from convsmith.errors import UserError
+from convsmith.errors import UserError, shown
 from convsmith.nn.responses import captured, rectifiers, watch
 from convsmith.nn.weights import weights
 from convsmith.run.device import pick_device

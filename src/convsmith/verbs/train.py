@@ -8,12 +8,12 @@ from typing import Any
 
 from convsmith import recipe as recipes
 from convsmith.data import dataset as datasets
-from convsmith.data.layout import shown
 from convsmith.data.scan import Track, silent
-from convsmith.errors import UserError
+from convsmith.errors import UserError, shown
 from convsmith.run.directory import RunDirectory
+from convsmith.run.evaluation import Evaluation
 from convsmith.run.evaluation import evaluate as evaluate_split
-from convsmith.run.predictor import load
+from convsmith.run.predictor import Predictor, load
 from convsmith.verbs.disk import disk_errors
 
 
@@ -118,6 +118,8 @@ def _concluded(run: RunDirectory, state: Any, dataset: datasets.Dataset) -> dict
     assert split is not None
     values = dataset.values(name) if dataset.encoding is not None else None
     evaluation = evaluate_split(predictor, split, name, values)
+    if isinstance(evaluation, Evaluation):
+        _keep_confusion(run, predictor, dataset, evaluation)
     files = [dataset.items[row].path for row in split.rows.tolist()]
     page.write(run, evaluation, files)
     measure = f"val_{state.measure.name}"
@@ -135,3 +137,16 @@ def _concluded(run: RunDirectory, state: Any, dataset: datasets.Dataset) -> dict
         "report": str(run.report),
         "findings": [finding.as_dict() for finding in dataset.findings],
     }
+
+
+def _keep_confusion(
+    run: RunDirectory, predictor: Predictor, dataset: datasets.Dataset, evaluation: Evaluation
+) -> None:
+    """Always that of the validation images: what is learned from it must not come from the test."""
+    if evaluation.split != "val":
+        split = dataset.split("val")
+        assert split is not None
+        found = evaluate_split(predictor, split, "val")
+        assert isinstance(found, Evaluation)
+        evaluation = found
+    run.write_confusion(evaluation.classes, evaluation.confusion.tolist())
