@@ -35,17 +35,18 @@ from convsmith.training.train import assemble
 from record import keep
 
 SEEDS = (0, 1, 2)
-UPDATES = 1200
+UPDATES = 2000
 BASE = [
     "data.val=0.1",
     "data.imbalance={type: exp, ratio: 100}",
-    "data.batch_size=128",
+    "data.batch_size=64",
     "data.augment={flip: {}, crop: {pad: 4}}",
     "model.vgg11.width=16",
     "model.vgg11.hidden=128",
     "model.vgg11.dropout=none",
     "model.vgg11.norm=batch",
-    "optimizer.sgd.lr=0.05",
+    "model.vgg11.init={he: {fan: in}}",
+    "optimizer.sgd.lr=0.02",
     "schedule={cosine: {warmup: 0.05}}",
 ]
 TERM = "objective.cross_entropy=null"
