@@ -53,6 +53,7 @@ class Data(_Strict):
     target: Section | None = None
     sampler: Section = "shuffle"
     augment: dict[str, Any] | None = None
+    crops: Annotated[int, Ge(1)] = 1
     normalize: Normalize = Normalize()
     exclude: list[str] = []
     costs: Section | None = None

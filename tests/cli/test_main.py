@@ -82,6 +82,7 @@ def test_run_directory_holds_all_it_promises(trained: Path) -> None:
         "model.json",
         "last.ckpt",
         "report.html",
+        "confusion.csv",
         "environment.json",
     }
     data = json.loads((trained / "data.json").read_text())

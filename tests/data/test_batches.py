@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convsmith.data.augment import Augment
 from convsmith.data.batches import Batches, Normalizer, Split
 from convsmith.data.geometry import Crop, Flip
 from convsmith.data.pixels import Decoded
@@ -58,16 +59,18 @@ def test_shares_make_the_mean_over_processes_the_mean_over_images() -> None:
 
 
 def test_epochs_differ_and_repeat() -> None:
-    made = batches(50, 8, augment=[Flip(), Crop(pad=2)])
+    made = batches(50, 8, augment=Augment([Flip(), Crop(pad=2)]))
     first = torch.cat([batch.images for batch in made.epoch(0)])
     second = torch.cat([batch.images for batch in made.epoch(1)])
-    again = torch.cat([batch.images for batch in batches(50, 8, augment=[Flip(), Crop(pad=2)]).epoch(0)])
+    again = torch.cat(
+        [batch.images for batch in batches(50, 8, augment=Augment([Flip(), Crop(pad=2)])).epoch(0)]
+    )
     assert not first.equal(second)
     assert first.equal(again)
 
 
 def test_an_epoch_goes_on_in_the_middle() -> None:
-    made = batches(50, 8, augment=[Crop(pad=2)])
+    made = batches(50, 8, augment=Augment([Crop(pad=2)]))
     whole = list(made.epoch(2))
     rest = list(made.epoch(2, first=4))
     assert len(rest) == len(whole) - 4
@@ -79,8 +82,11 @@ def test_an_epoch_goes_on_in_the_middle() -> None:
 
 
 def test_augmentation_does_not_depend_on_the_number_of_processes() -> None:
-    alone = list(batches(40, 10, augment=[Flip(), Crop(pad=3)]).epoch(1))
-    two = [list(batches(40, 10, augment=[Flip(), Crop(pad=3)], rank=r, world=2).epoch(1)) for r in (0, 1)]
+    alone = list(batches(40, 10, augment=Augment([Flip(), Crop(pad=3)])).epoch(1))
+    two = [
+        list(batches(40, 10, augment=Augment([Flip(), Crop(pad=3)]), rank=r, world=2).epoch(1))
+        for r in (0, 1)
+    ]
     for whole, even, odd in zip(alone, *two):
         assert whole.images[0::2].equal(even.images)
         assert whole.images[1::2].equal(odd.images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from convsmith import recipe as recipes
 from convsmith.data import builtin, degrade, layout, targets
 from convsmith.data.batches import Normalizer, Split
 from convsmith.data.layout import Item
-from convsmith.data.pixels import Decoded, Store, open_store
+from convsmith.data.moments import covariance, measure
+from convsmith.data.pixels import Store, open_store
 from convsmith.data.scan import (
     GREY_MODES,
     Broken,
@@ -33,8 +34,6 @@ from convsmith.data.splitting import divided
 from convsmith.data.targets import Encoding
 from convsmith.errors import UserError, nearest, shown
 from convsmith.findings import Finding
-
-STATISTICS_SAMPLE = 20_000
 
 
 @dataclass
@@ -89,10 +88,24 @@ class Dataset:
 
     def class_counts(self) -> Tensor | None:
         """Training images of each class, (K,); None where there are no classes."""
-        train = self.split("train")
-        if self.encoding is not None or train is None:
+        if self.encoding is not None:
             return None
-        return torch.bincount(train.targets, minlength=len(self.classes))
+        return torch.bincount(self.train.targets, minlength=len(self.classes))
+
+    @property
+    def train(self) -> Split:
+        """The training split, which is always there."""
+        train = self.split("train")
+        assert train is not None
+        return train
+
+    def facts(self) -> dict[str, Callable[[], Any]]:
+        """What augmentations may ask for, by name; made only when one does."""
+        return {
+            "size": lambda: self.size,
+            "mean": lambda: self.normalizer.mean,
+            "covariance": lambda: covariance(self.train),
+        }
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Images by split and class; of all images where there are no classes."""
@@ -180,9 +193,7 @@ def prepare(
         costs=_cost_matrix(section, classes, encoding),
         cost_classes=_cost_classes(root, classes),
     )
-    train = dataset.split("train")
-    assert train is not None
-    dataset.normalizer = measure(train, section.normalize)
+    dataset.normalizer = measure(dataset.train, section.normalize)
     return dataset
 
 
@@ -317,24 +328,3 @@ def _fingerprint(rows: Sequence[tuple[Item, Header]], root: Path) -> str:
             )
         )
     return str(digest.hexdigest())
-
-
-def measure(train: Split, options: recipes.Normalize) -> Normalizer:
-    """Mean and standard deviation of the training images; of 20,000 random ones if there are more on disk."""
-    rows = train.rows
-    if not isinstance(train.store, Decoded) and len(rows) > STATISTICS_SAMPLE:
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
-        rows = rows[order[:STATISTICS_SAMPLE]]
-    count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for pixels in train.store.stream(torch.split(rows, 512)):
-        values = pixels.double()
-        count += len(values)
-        total = total + values.sum(0)
-        squares = squares + values.square().sum((0, 1, 2))
-    mean_image: Tensor = total / count
-    mean = mean_image.mean((0, 1))
-    places = mean_image.shape[0] * mean_image.shape[1]
-    std = (squares / (count * places) - mean.square()).clamp_min(0).sqrt().clamp_min(1.0)
-    return Normalizer(
-        mean_image if options.mean == "image" else mean, std if options.std else torch.full_like(std, 255.0)
-    )

@@ -84,6 +84,11 @@ class Measure:
     of: Callable[[Tensor, Tensor], Tensor]
 
 
+def _right(output: Tensor, target: Tensor) -> Tensor:
+    """Images whose class is found; of a mixed image that with the larger share."""
+    return (output.argmax(1) == (target.argmax(1) if target.ndim == 2 else target)).sum()
+
+
 def measure_of(encoding: Encoding | None) -> Measure:
     """Accuracy for classes (no encoding), KL divergence for distributions, else the mean absolute error.
 
@@ -92,7 +97,7 @@ def measure_of(encoding: Encoding | None) -> Measure:
     tensor(1)
     """
     if encoding is None:
-        return Measure("accuracy", True, lambda output, target: (output.argmax(1) == target).sum())
+        return Measure("accuracy", True, _right)
     if encoding.kind == "distribution":
         return Measure(
             "kl",

@@ -8,9 +8,7 @@ import shutil
 import sysconfig
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -18,9 +16,7 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from convsmith import catalog
 from convsmith import recipe as recipes
-from convsmith.data.batches import Batches, Split
 from convsmith.data.dataset import Dataset, prepare
-from convsmith.data.pixels import Decoded, Store
 from convsmith.data.scan import Track, silent
 from convsmith.data.targets import measure_of
 from convsmith.errors import UserError, shown
@@ -35,6 +31,7 @@ from convsmith.training import start
 from convsmith.training.average import exponential_average
 from convsmith.training.callbacks import Checkpoints, EarlyStopping, KeepBest, TensorBoard, restore
 from convsmith.training.defaults import fill, precision
+from convsmith.training.feed import batches, to_device
 from convsmith.training.loop import Fit, fit
 from convsmith.training.task import Task
 
@@ -139,16 +136,16 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
     wrapped, wrapped_optimizer = fabric.setup(
         torch.compile(task, dynamic=False) if options.compile else task, optimizer
     )
-    _to_device(dataset.store, fabric.device, recipe.data.memory)
-    batches = _batches(recipe, dataset, fabric, with_costs="costs" in objective.needs)
+    to_device(dataset.store, fabric.device, recipe.data.memory)
+    feed = batches(recipe, dataset, fabric, with_costs="costs" in objective.needs)
     return Fit(
         fabric=fabric,
         task=task,
         wrapped=wrapped,
         optimizer=wrapped_optimizer,
         schedule=catalog.build("schedule", recipe.schedule),
-        train=batches["train"],
-        val=batches["val"],
+        train=feed["train"],
+        val=feed["val"],
         epochs=options.epochs,
         seed=options.seed,
         accumulate=options.accumulate,
@@ -184,52 +181,6 @@ def _fabric(options: recipes.Train, accelerator: str) -> Fabric:
     )
     fabric.launch()
     return fabric
-
-
-def _batches(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, with_costs: bool) -> dict[str, Batches]:
-    train, val = dataset.split("train"), dataset.split("val")
-    assert train is not None
-    assert val is not None
-    if with_costs and dataset.costs is None and train.costs is None:
-        raise UserError(
-            "the objective asks what mistakes cost: name a table with --set data.costs.table.file=costs.csv, "
-            "or give each image of a CSV its own in columns cost_CLASS"
-        )
-    if not with_costs:
-        train, val = replace(train, costs=None), replace(val, costs=None)
-    common: dict[str, Any] = {
-        "device": fabric.device,
-        "channels_last": recipe.train.channels_last,
-        "costs": dataset.costs if with_costs else None,
-        "seed": recipe.train.seed,
-        "rank": fabric.global_rank,
-        "world": fabric.world_size,
-    }
-    augment = [catalog.build("augmentation", {n: a}) for n, a in (recipe.data.augment or {}).items()]
-    sampler = _sampler(recipe, dataset, train)
-    size = recipe.data.batch_size
-    assert size is not None
-    return {
-        "train": Batches(
-            train, dataset.normalizer, batch_size=size, sampler=sampler, augment=augment, **common
-        ),
-        "val": Batches(val, dataset.normalizer, batch_size=2 * size, **common),
-    }
-
-
-def _sampler(recipe: Recipe, dataset: Dataset, train: Split) -> Any:
-    name, _ = catalog.split("sampler", recipe.data.sampler)
-    if dataset.encoding is not None and name != "shuffle":
-        raise UserError(f"sampler {name} is for classes; the targets are {dataset.kind}: take shuffle")
-    return catalog.build("sampler", recipe.data.sampler, targets=train.targets, seed=recipe.train.seed)
-
-
-def _to_device(store: Store, device: torch.device, share: float) -> None:
-    """Keep the pixels on the GPU where they fit into ``share`` of its free memory."""
-    if device.type != "cuda" or not isinstance(store, Decoded):
-        return
-    if store.pixels.nbytes <= share * torch.cuda.mem_get_info(device)[0]:
-        store.pixels = store.pixels.to(device)
 
 
 def _keepers(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> list[object]:

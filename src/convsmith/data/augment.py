@@ -1,0 +1,117 @@
+"""All augmentations of a recipe on one batch: drawn for the batch, composed, applied on the device."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convsmith import catalog
+from convsmith.data.color import recolor
+from convsmith.data.geometry import compose
+from convsmith.data.resample import resample
+
+
+def build(section: Mapping[str, Any], **given: Callable[[], Any]) -> list[Any]:
+    """The augmentations of the recipe's section, in its order.
+
+    Args:
+        section: ``{name: {argument: value}}``.
+        given: what follows from the data, each made when the first augmentation asks for it by name.
+
+    >>> [type(own).__name__ for own in build({"translate": {"share": 0.2}}, size=lambda: 32)]
+    ['Translate']
+    """
+    built = []
+    for name, arguments in section.items():
+        asked = inspect.signature(catalog.load("augmentation", name)).parameters
+        supplied = {key: make() for key, make in given.items() if key in asked}
+        built.append(catalog.build("augmentation", {name: arguments}, **supplied))
+    return built
+
+
+class Augment:
+    """Augmentations by what they do: first those of place, then of the pixels in their order, then mixing.
+
+    Args:
+        augmentations: objects with ``matrices`` (place), ``colors`` or ``change`` (pixels), or ``mix``.
+        num_classes: K; where targets are classes, mixing makes them distributions (N, K).
+    """
+
+    def __init__(self, augmentations: Sequence[Any], num_classes: int = 0) -> None:
+        self.place = [own for own in augmentations if hasattr(own, "matrices")]
+        self.looks = [own for own in augmentations if hasattr(own, "colors") or hasattr(own, "change")]
+        self.mixings = [own for own in augmentations if hasattr(own, "mix")]
+        self.num_classes = num_classes
+
+    def __call__(self, pixels: Tensor, rows: Tensor, own: Tensor, generator: torch.Generator) -> Tensor:
+        """New pictures of a batch.
+
+        Args:
+            pixels: (n, H, W, C) uint8, the images of this process.
+            rows: of the store, of all images of the batch over all processes, (N,).
+            own: which of them are this process's, (n,).
+            generator: in the same state on every process.
+
+        Returns:
+            (n, H, W, C), uint8 or float32, in [0, 255].
+        """
+        if self.place:
+            pixels = resample(pixels, compose(self.place, rows, generator)[own])
+        if not self.looks:
+            return pixels
+        # Drawn for the batch of all processes, so that any number of them sees the same pictures.
+        drawn = [look.draw(len(rows), generator)[own].to(pixels.device) for look in self.looks]
+        planes = self._changed(pixels.permute(0, 3, 1, 2).float(), drawn)
+        return planes.permute(0, 2, 3, 1)
+
+    def _changed(self, planes: Tensor, drawn: Sequence[Tensor]) -> Tensor:
+        """Runs of color matrices as one product each; what has no matrix in between."""
+        total: Tensor | None = None
+        for place, (look, numbers) in enumerate(zip(self.looks, drawn)):
+            if hasattr(look, "colors"):
+                if total is None:
+                    mean = self._means(planes, place)
+                own = look.colors(numbers, mean)
+                mean = (own[:, :3, :3] @ mean[:, :, None]).squeeze(2) + own[:, :3, 3]
+                total = own if total is None else own @ total
+                continue
+            if total is not None:
+                planes, total = recolor(planes, total), None
+            planes = look.change(planes, numbers)
+        return planes if total is None else recolor(planes, total)
+
+    def _means(self, planes: Tensor, place: int) -> Tensor:
+        """Mean colors (n, 3) in [0, 1], where one of the augmentations from ``place`` on reads them."""
+        if any(getattr(look, "needs_mean", False) for look in self.looks[place:]):
+            return (planes.mean((2, 3)) / 255).expand(-1, 3)
+        return planes.new_zeros(len(planes), 3)
+
+    def mixed(
+        self, images: Tensor, targets: Tensor, count: int, own: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Images (n, C, H, W) and targets mixed with others of the same process's share.
+
+        Args:
+            images: normalized.
+            targets: (n,) classes, or (n, T) numbers or shares.
+            count: images of the batch over all processes.
+            own: which of them are this process's, (n,).
+            generator: as before.
+
+        Returns:
+            the images, and targets (n, K) or (n, T); without a mixing augmentation both as they came.
+        """
+        if not self.mixings:
+            return images, targets
+        soft = targets if targets.is_floating_point() else F.one_hot(targets, self.num_classes).float()
+        for mixing in self.mixings:
+            drawn = mixing.draw(count, generator)[own].to(images.device)
+            partners = torch.randperm(len(images), generator=generator).to(images.device)
+            images, share = mixing.mix(images, images[partners], drawn)
+            soft = torch.lerp(soft[partners], soft, share[:, None].to(soft))
+        return images, soft

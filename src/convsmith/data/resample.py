@@ -1,0 +1,139 @@
+"""Show images through their matrices: by indexing, by resizing boxes, or by one interpolation."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Corners of boxes are whole pixels but for float32's rounding of the matrices' products.
+WHOLE = 1e-3
+
+
+def resample(images: Tensor, matrices: Tensor) -> Tensor:
+    """Each image through its matrix, in the cheapest way that is exact for it; outside is 0.
+
+    Mirrors and whole-pixel shifts are indexed, exactly. Boxes of whole pixels within the image are cut
+    out and resized (bilinear, antialiased), on the CPU. Anything else is interpolated once, bilinearly.
+
+    Args:
+        images: (N, H, W, C) uint8.
+        matrices: (N, 3, 3) float32 on the CPU; see :mod:`convsmith.data.geometry`.
+
+    Returns:
+        (N, H, W, C), uint8 where nothing was interpolated, else float32.
+    """
+    if _shifts(matrices):
+        return move(images, matrices)
+    if images.device.type == "cpu" and _boxes(matrices, images.shape[2], images.shape[1]):
+        return cut(images, matrices)
+    return interpolate(images, matrices)
+
+
+def _straight(matrices: Tensor) -> bool:
+    """Whether no image is turned or slanted."""
+    return not (matrices[:, 0, 1].any() or matrices[:, 1, 0].any())
+
+
+def _shifts(matrices: Tensor) -> bool:
+    signs = matrices[:, [0, 1], [0, 1]].abs()
+    shifts = matrices[:, :2, 2]
+    return _straight(matrices) and bool((signs == 1).all() and (shifts == shifts.round()).all())
+
+
+def _boxes(matrices: Tensor, width: int, height: int) -> bool:
+    if not _straight(matrices):
+        return False
+    edges = _edges(matrices, width, height)
+    sides = torch.tensor([width, height, width, height])
+    whole = (edges - edges.round()).abs() < WHOLE
+    inside = (edges > -WHOLE) & (edges < sides + WHOLE)
+    larger = (edges[:, 2:] - edges[:, :2]) > 0.5
+    return bool(whole.all() and inside.all() and larger.all())
+
+
+def _edges(matrices: Tensor, width: int, height: int) -> Tensor:
+    """Left, upper, right and lower edge of the box that each straight matrix shows, (n, 4) pixels."""
+    sides = torch.tensor([width, height])
+    half = matrices[:, [0, 1], [0, 1]].abs() * sides / 2
+    middle = matrices[:, :2, 2] + sides / 2
+    return torch.cat([middle - half, middle + half], 1)
+
+
+def move(images: Tensor, matrices: Tensor) -> Tensor:
+    """Apply mirrors and whole-pixel shifts by indexing: exact, without interpolation; outside is 0.
+
+    Args:
+        images: (N, H, W, C), any dtype and device.
+        matrices: (N, 3, 3) with -1 or 1 on the diagonal and integer shifts in the last column.
+
+    >>> row = torch.tensor([1, 2, 3]).view(1, 1, 3, 1)
+    >>> move(row, torch.tensor([[[1.0, 0, 1], [0, 1, 0], [0, 0, 1]]])).flatten()
+    tensor([2, 3, 0])
+    """
+    n, height, width, channels = images.shape
+    matrices = matrices.to(images.device)
+    xs = _sources(matrices[:, 0, 0], matrices[:, 0, 2], width)
+    ys = _sources(matrices[:, 1, 1], matrices[:, 1, 2], height)
+    inside = ((xs >= 0) & (xs < width))[:, None, :] & ((ys >= 0) & (ys < height))[:, :, None]
+    place = ys.clamp(0, height - 1)[:, :, None] * width + xs.clamp(0, width - 1)[:, None, :]
+    place = place + torch.arange(n, device=images.device)[:, None, None] * (height * width)
+    moved = images.reshape(-1, channels).index_select(0, place.flatten()).view(images.shape)
+    return moved * inside[..., None]
+
+
+def _sources(sign: Tensor, shift: Tensor, length: int) -> Tensor:
+    """For each output place of an axis the input place that it shows, (N, length)."""
+    center = (length - 1) / 2
+    out = torch.arange(length, device=sign.device) - center
+    return (sign[:, None] * out + shift[:, None] + center).round().long()
+
+
+def cut(images: Tensor, matrices: Tensor) -> Tensor:
+    """Cut boxes of whole pixels out and resize them to the whole image, bilinear and antialiased.
+
+    Args:
+        images: (N, H, W, C) uint8 on the CPU.
+        matrices: (N, 3, 3), straight ones whose boxes have whole corners within the image.
+
+    Returns:
+        (N, H, W, C) uint8.
+    """
+    height, width = images.shape[1:3]
+    planes = images.permute(0, 3, 1, 2)
+    # channels_last throughout: torch resizes uint8 in this format by vector instructions
+    result = torch.empty_like(images)
+    mirrored = (matrices[:, [0, 1], [0, 1]] < 0).tolist()
+    for number, (x0, y0, x1, y1) in enumerate(_edges(matrices, width, height).round().int().tolist()):
+        box = planes[number : number + 1, :, y0:y1, x0:x1]
+        sized = F.interpolate(box, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+        axes = [axis for axis, own in zip((1, 0), mirrored[number]) if own]
+        result[number] = sized.flip(axes) if axes else sized
+    return result
+
+
+def interpolate(images: Tensor, matrices: Tensor) -> Tensor:
+    """Bilinear interpolation at the places that the matrices name; outside is 0.
+
+    Args:
+        images: (N, H, W, C).
+        matrices: (N, 3, 3).
+
+    Returns:
+        (N, H, W, C) float32, planar in memory.
+
+    >>> row = torch.tensor([1.0, 3.0, 3.0]).view(1, 1, 3, 1)
+    >>> interpolate(row, torch.tensor([[[1.0, 0, 0.5], [0, 1, 0], [0, 0, 1]]])).flatten()
+    tensor([2.0000, 3.0000, 1.5000])
+    """
+    n, height, width, _ = images.shape
+    matrices = matrices.to(images.device)
+    xs = torch.arange(width, device=images.device) - (width - 1) / 2
+    ys = torch.arange(height, device=images.device) - (height - 1) / 2
+    grid = torch.empty(n, height, width, 2, device=images.device)
+    for axis, side in enumerate((width, height)):
+        # grid_sample counts half sides from the center
+        row, column, shift = (matrices[:, axis, place, None] * (2 / side) for place in range(3))
+        torch.add((row * xs)[:, None, :], (column * ys + shift)[:, :, None], out=grid[..., axis])
+    planes = images.permute(0, 3, 1, 2).float()
+    return F.grid_sample(planes, grid, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
