@@ -15,10 +15,12 @@ __version__ = "0.1.0"
 # Imported on first use: `convsmith --help` must not wait for torch.
 _VERBS = {
     "train": "convsmith.verbs.train",
+    "augment": "convsmith.verbs.augment",
     "evaluate": "convsmith.verbs.evaluate",
     "predict": "convsmith.verbs.evaluate",
     "inspect": "convsmith.verbs.inspect",
     "features": "convsmith.verbs.inspect",
+    "response_maps": "convsmith.verbs.inspect",
     "summary": "convsmith.verbs.summary",
     "techniques": "convsmith.verbs.summary",
     "load": "convsmith.run.predictor",
@@ -26,11 +28,13 @@ _VERBS = {
 }
 __all__ = [
     "UserError",
+    "augment",
     "evaluate",
     "features",
     "inspect",
     "load",
     "predict",
+    "response_maps",
     "summary",
     "techniques",
     "train",

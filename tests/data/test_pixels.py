@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
+from sklearn.datasets import load_sample_images
 
 from convsmith.data import pixels
 from convsmith.data.layout import Item
@@ -160,3 +161,17 @@ def test_concurrent_runs_share_one_cache(tmp_path: Path) -> None:
         process.join()
     assert len(list((tmp_path / "cache/pixels").glob("*.u8"))) == 1
     assert not list((tmp_path / "cache/pixels").glob("*.partial"))
+
+
+@pytest.mark.parametrize(("width", "height"), [(500, 375), (375, 500), (640, 640)])
+def test_scaled_decoding_looks_like_full_decoding(width: int, height: int) -> None:
+    """A photograph decoded at half its size and resized, against Pillow's own resizing of all of it."""
+    photo = Image.fromarray(load_sample_images().images[0]).resize((width, height))
+    file = io.BytesIO()
+    photo.save(file, "jpeg", quality=92)
+    found = decode(file.getvalue(), size=100, channels=3).astype(int)
+    full = ImageOps.fit(Image.open(io.BytesIO(file.getvalue())), (100, 100), Image.Resampling.BILINEAR)
+    difference = np.abs(found - np.asarray(full).astype(int))
+    assert difference.mean() < 3
+    # shifted by a pixel of the 100, it would be far off
+    assert np.abs(np.roll(found, 1, 1) - np.asarray(full).astype(int)).mean() > 2 * difference.mean()

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from convsmith.errors import UserError
+from convsmith.models.lenet import lenet300_100
 from convsmith.models.resnet import small_resnet
-from convsmith.nn.responses import captured, rectifiers, watch
+from convsmith.nn.responses import captured, class_responses, rectifiers, watch
 
 
 def net() -> nn.Module:
@@ -66,3 +67,21 @@ def test_vectors_count_as_maps_of_one_place_and_training_mode_returns() -> None:
     found = watch(model, rectifiers(model), iter([torch.randn(6, 4)]))
     assert found["1"].shape == (3, 1, 1)
     assert model.training
+
+
+def test_response_maps_of_a_pooled_net_are_class_activation_maps() -> None:
+    """Zhou et al. 2016: the classifier's weights over the maps; Grad-CAM divides by the number of places."""
+    torch.manual_seed(0)
+    net = small_resnet(20, num_classes=5, width=4).eval()
+    images, target = torch.randn(3, 3, 16, 16), torch.tensor([4, 0, 2])
+    maps = net.forward_features(images)
+    weights = net.get_classifier().weight[target]
+    expected = torch.einsum("nd,ndhw->nhw", weights, maps).clamp_min(0) / maps[0, 0].numel()
+    found = class_responses(net, images, target)
+    assert found.any()
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_nets_without_maps_are_refused() -> None:
+    with pytest.raises(UserError, match="no maps before its classifier"):
+        class_responses(lenet300_100(size=8, in_channels=1), torch.randn(1, 1, 8, 8), torch.tensor([0]))

@@ -88,7 +88,7 @@ class Batches:
     Args:
         split: the images.
         normalize: uint8 to float.
-        batch_size: images a global batch, over all processes.
+        batch_size: images a global batch, over all processes; with several crops, pictures.
         device: where batches are made.
         sampler: order of an epoch (with ``set_epoch``); None keeps the rows' own order.
         augment: the augmentations.
@@ -133,7 +133,7 @@ class Batches:
 
     def __len__(self) -> int:
         count = len(self.sampler) if self.sampler is not None else len(self.split)  # type: ignore[arg-type]
-        return max(1, math.ceil(count * self.crops / self.batch_size))
+        return max(1, math.ceil(count / max(1, self.batch_size // self.crops)))
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Batches ``first``, ``first + 1``, ... of an epoch."""

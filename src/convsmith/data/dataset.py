@@ -103,6 +103,7 @@ class Dataset:
         """What augmentations may ask for, by name; made only when one does."""
         return {
             "size": lambda: self.size,
+            "files": lambda: [item.path for item in self.items],
             "mean": lambda: self.normalizer.mean,
             "covariance": lambda: covariance(self.train),
         }

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import torch
+import torch.nn.functional as F
 from filelock import FileLock
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -27,14 +28,15 @@ from convsmith.data.scan import Broken, Header, Track, parallel, silent
 
 Bytes = npt.NDArray[np.uint8]
 # Part of each cache file's key: raise it when `decode` gives other pixels.
-DECODE_VERSION = 1
+DECODE_VERSION = 2
 
 
 def decode(source: Path | bytes, size: int, channels: int) -> Bytes:
     """One image as (size, size, channels) uint8, the same way in training, evaluation and prediction.
 
     EXIF orientation is applied, transparency laid over white, 16-bit values scaled to 8, the first frame
-    taken; then the shorter side is resized to ``size`` (bilinear, antialiased) and the center cut out.
+    taken; then the center square is cut out and resized to ``size`` (bilinear, antialiased). A JPEG at least
+    twice as large as needed is decoded at 1/2, 1/4 or 1/8 of its size, which is quicker and as sharp.
 
     Raises:
         OSError: if the image is truncated or damaged.
@@ -47,11 +49,22 @@ def decode(source: Path | bytes, size: int, channels: int) -> Bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         opened = Image.open(io.BytesIO(content))
+        opened.draft(None, (size, size))  # JPEGs only; never smaller than asked
         opened.load()
         image = _eight_bit(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
-    if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image).reshape(size, size, channels)
+    pixels = np.array(image).reshape(image.height, image.width, channels)
+    return pixels if image.size == (size, size) else _fitted(pixels, size)
+
+
+def _fitted(pixels: Bytes, size: int) -> Bytes:
+    """The center square of (H, W, C), resized; torch's resizing of uint8 is several times Pillow's speed."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = torch.from_numpy(pixels)[top : top + side, left : left + side]
+    planes = square.permute(2, 0, 1)[None]
+    sized = F.interpolate(planes, (size, size), mode="bilinear", antialias=True)
+    return sized[0].permute(1, 2, 0).contiguous().numpy()
 
 
 def _eight_bit(image: Image.Image, mode: str) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -131,3 +132,34 @@ def watch(
     finally:
         model.train(was_training)
     return found
+
+
+def class_responses(model: nn.Module, images: Tensor, target: Tensor) -> Tensor:
+    """Where in each image the net sees its class: Grad-CAM on the last maps (Selvaraju et al. 2017).
+
+    The maps that the classifier reads, each weighted by the mean gradient of the class's score, summed,
+    and cut off below 0. For global average pooling before a linear classifier these are the class
+    activation maps of Zhou et al. 2016, over the number of places.
+
+    Args:
+        model: with timm's ``forward_features`` and ``forward_head``.
+        images: normalized, (N, C, H, W).
+        target: classes, (N,).
+
+    Returns:
+        (N, h, w), >= 0.
+
+    Raises:
+        UserError: if the net's last features are no maps.
+    """
+    net: Any = model.eval()
+    with torch.no_grad():
+        maps = net.forward_features(images)
+    if maps.ndim != 4:
+        raise UserError("this net has no maps before its classifier, so no response maps; take a ConvNet")
+    maps = maps.detach().requires_grad_()
+    with torch.enable_grad():
+        scores = net.forward_head(maps).gather(1, target[:, None])
+        (slopes,) = torch.autograd.grad(scores.sum(), maps)
+    responses: Tensor = (slopes.mean((2, 3), keepdim=True) * maps.detach()).sum(1).clamp_min(0)
+    return responses

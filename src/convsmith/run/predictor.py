@@ -24,6 +24,26 @@ from convsmith.run.directory import RunDirectory, write
 FORMAT = 1
 
 
+class Pipeline(nn.Module):
+    """From uint8 images (N, size, size, channels) to the net's outputs (N, K): preprocessing and net as one.
+
+    What evaluation, prediction and exported files run, so that none of them can preprocess differently.
+    """
+
+    def __init__(self, model: nn.Module, normalizer: Normalizer) -> None:
+        super().__init__()
+        self.model = model
+        self.normalizer = normalizer
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        outputs: Tensor = self.model(self.normalized(pixels))
+        return outputs
+
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """What the net reads, (N, C, H, W)."""
+        return self.normalizer(pixels).contiguous(memory_format=torch.channels_last)
+
+
 class Predictor:
     """Classify image files.
 
@@ -69,15 +89,19 @@ class Predictor:
         self.normalizer = self.normalizer.to(self.device)
         return self
 
+    @property
+    def pipeline(self) -> Pipeline:
+        """Preprocessing and net as one module, in evaluation mode."""
+        return Pipeline(self.model, self.normalizer).eval()
+
     def normalized(self, pixels: Tensor) -> Tensor:
         """What the net reads, (N, C, H, W) on its device, of uint8 images (N, size, size, channels)."""
-        return self.normalizer(pixels.to(self.device)).contiguous(memory_format=torch.channels_last)
+        return self.pipeline.normalized(pixels.to(self.device))
 
     @torch.inference_mode()
     def outputs(self, pixels: Tensor) -> Tensor:
         """What the net gives, (N, K) in float64 on the CPU, for uint8 images (N, size, size, channels)."""
-        self.model.eval()
-        outputs: Tensor = self.model(self.normalized(pixels))
+        outputs: Tensor = self.pipeline(pixels.to(self.device))
         return outputs.double().cpu()
 
     def probabilities(self, pixels: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def batches(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, with_costs: boo
         "rank": fabric.global_rank,
         "world": fabric.world_size,
     }
-    augment = _augment(recipe, dataset)
+    augment = augment_of(recipe, dataset)
     sampler = _sampler(recipe, dataset, train)
     size = recipe.data.batch_size
     assert size is not None
@@ -57,7 +57,8 @@ def batches(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, with_costs: boo
     }
 
 
-def _augment(recipe: Recipe, dataset: Dataset) -> Augment | None:
+def augment_of(recipe: Recipe, dataset: Dataset) -> Augment | None:
+    """The recipe's augmentations, with what they ask of the data; None if there are none."""
     section = recipe.data.augment or {}
     built = augmentations.build(section, **dataset.facts())
     for name, own in zip(section, built):

@@ -12,7 +12,7 @@ import torch
 
 from convsmith.data import layout
 from convsmith.errors import UserError, shown
-from convsmith.nn.responses import captured, rectifiers, watch
+from convsmith.nn.responses import captured, class_responses, rectifiers, watch
 from convsmith.nn.weights import weights
 from convsmith.run.device import pick_device
 from convsmith.run.directory import RunDirectory, write
@@ -166,19 +166,56 @@ def features(
                 parts.append(seen[layer].float().cpu().numpy())
     found = np.concatenate(parts)
     target = Path(out).expanduser()
+    _save(
+        target,
+        features=found,
+        files=np.array([str(item.path) for item in items]),
+        labels=np.array([item.label for item in items]),
+        splits=np.array([item.split or "" for item in items]),
+    )
+    return {"out": str(target), "shape": list(found.shape)}
+
+
+def response_maps(
+    run: str | Path, out: str | Path, *, device: str = "auto", batch_size: int = 64
+) -> dict[str, Any]:
+    """Write where a net sees the class of each of its run's training images, to an ``.npz`` file.
+
+    ``files`` (N,), ``maps`` (N, h, w) float16, >= 0: what the augmentation ``guided_crop`` reads.
+
+    Args:
+        run: a run's folder.
+        out: the file.
+        device: auto, cpu or cuda.
+        batch_size: images at a time.
+
+    Raises:
+        UserError: if the net has no maps or the targets are no classes, an image isn't there, or the file
+            can't be written.
+    """
+    predictor = load(run).to(pick_device(device))
+    if predictor.encoding is not None:
+        raise UserError("response maps are of classes; this run's targets are numbers")
+    items = [item for item in RunDirectory(run).read_files() if item.split == "train"]
+    parts = []
+    for first in range(0, len(items), batch_size):
+        chunk = items[first : first + batch_size]
+        pixels = torch.from_numpy(np.stack([predictor.read(item.path) for item in chunk]))
+        target = torch.tensor([predictor.classes.index(item.label) for item in chunk])
+        found = class_responses(predictor.model, predictor.normalized(pixels), target.to(predictor.device))
+        parts.append(found.half().cpu().numpy())
+    maps = np.concatenate(parts)
+    _save(Path(out).expanduser(), maps=maps, files=np.array([str(item.path) for item in items]))
+    return {"out": str(out), "shape": list(maps.shape)}
+
+
+def _save(target: Path, **arrays: np.ndarray[Any, Any]) -> None:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     with disk_errors(target):
-        stream = io.BytesIO()
-        np.savez_compressed(
-            stream,
-            features=found,
-            files=np.array([str(item.path) for item in items]),
-            labels=np.array([item.label for item in items]),
-            splits=np.array([item.split or "" for item in items]),
-        )
         try:
             write(target, stream.getvalue())
         except FileNotFoundError:
             raise UserError(
-                f"there is no folder {shown(target.parent)}; make it, or choose another --out"
+                f"there is no folder {shown(target.parent)}; make it, or choose another file"
             ) from None
-    return {"out": str(target), "shape": list(found.shape)}

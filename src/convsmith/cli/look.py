@@ -1,0 +1,141 @@
+"""Commands that look: into a net, over the catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from convsmith.cli.options import Device, Json, Seed, app
+from convsmith.errors import UserError
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="Run, or model.safetensors.", metavar="RUN|FILE")],
+    images: Annotated[
+        Optional[list[str]], typer.Argument(help="Image files; default: the run's own.", metavar="IMAGE...")  # noqa: UP045
+    ] = None,
+    layer: Annotated[Optional[list[str]], typer.Option(help="Layer to show; repeatable.")] = None,  # noqa: UP045
+    sample: Annotated[int, typer.Option(min=1, help="Images run through the net.")] = 500,
+    features: Annotated[Optional[str], typer.Option(help="Write what this layer gives to --out.")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="File for --features, .npz.")] = None,  # noqa: UP045
+    response_maps: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write where each training image shows its class, .npz, for guided_crop."),
+    ] = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """What a trained net responds to, into its report; or a layer's features, into a file."""
+    import convsmith as cs
+    from convsmith.cli import output
+
+    if response_maps is not None:
+        made = cs.response_maps(model, response_maps, device=device)
+        output.as_json(made) if json else output.say(f"{'x'.join(map(str, made['shape']))} in {made['out']}")
+        return
+    if (features is None) != (out is None):
+        raise UserError("--features LAYER and --out F.npz go together")
+    if features is not None and out is not None:
+        kept = cs.features(model, features, out, images or (), device=device)
+        output.as_json(kept) if json else output.say(f"{'x'.join(map(str, kept['shape']))} in {kept['out']}")
+        return
+    found = cs.inspect(model, images or (), layers=layer or (), sample=sample, device=device)
+    if json:
+        output.as_json(found)
+        return
+    rows = [
+        [name, f"{100 * share:.1f}%", str(found["dead"][name])] for name, share in found["zero_share"].items()
+    ]
+    output.table("", ["layer", "responses <= 0", "dead channels"], rows)
+    output.say(f"report: {found['report']}")
+
+
+@app.command()
+def summary(
+    model: Annotated[str, typer.Argument(help="Net by name.", metavar="MODEL")],
+    input: Annotated[str, typer.Option("--input", help="Channels x height x width.")] = "3x32x32",
+    classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 10,
+    seed: Seed = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Layers of a net: output shapes, receptive fields, parameters, multiply-accumulates."""
+    import convsmith as cs
+    from convsmith.cli import output
+
+    found = cs.summary(model, _shape(input), classes)
+    if json:
+        rows = [vars(row) for row in found.rows]
+        output.as_json({"parameters": found.parameters, "macs": found.macs, "layers": rows})
+        return
+    rows_shown = [
+        [
+            f"{row.name} ({row.kind})",
+            "x".join(map(str, row.shape)),
+            "all" if row.receptive_field is None else "x".join(map(str, row.receptive_field)),
+            "" if row.stride is None else "x".join(map(str, row.stride)),
+            f"{row.parameters:,}",
+            f"{row.macs:,}",
+        ]
+        for row in found.rows
+    ]
+    output.table("", ["layer", "output", "sees", "stride", "parameters", "MACs"], rows_shown)
+    output.say(f"{found.parameters:,} parameters, {found.macs:,} multiply-accumulates an image")
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    try:
+        channels, height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise UserError(f"--input takes CHANNELSxHEIGHTxWIDTH, e.g. 3x32x32; got {text!r}") from None
+    if min(channels, height, width) < 1:
+        raise UserError(f"--input {text}: every side must be at least 1")
+    return channels, height, width
+
+
+@app.command()
+def techniques(
+    name: Annotated[Optional[str], typer.Argument(help="One technique's card.", metavar="NAME")] = None,  # noqa: UP045
+    by: Annotated[str, typer.Option(help="Group by kind or chapter.")] = "kind",
+    seed: Seed = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """All techniques that a recipe can name."""
+    from dataclasses import asdict
+
+    from convsmith import catalog
+    from convsmith.cli import output
+    from convsmith.errors import nearest
+
+    cards = [card for _, card in sorted(catalog.index().items())]
+    if by not in ("kind", "chapter"):
+        raise UserError(f"--by takes kind or chapter; got {by!r}")
+    if name is not None:
+        known = [card.name for card in cards]
+        cards = [card for card in cards if card.name == catalog.base_name(name)]
+        if not cards:
+            raise UserError(f"there is no technique {name!r}{nearest(name, known)}")
+    if json:
+        output.as_json({"techniques": [asdict(card) for card in cards]})
+    elif name is not None:
+        for card in cards:
+            output.say(f"{card.kind} {card.name}({', '.join(card.arguments)})\n  {card.summary}")
+            output.say(f"  use:     {card.use}\n  source:  {card.source}\n  chapter: {card.chapter}")
+    else:
+        for group in sorted({getattr(card, by) for card in cards}, key=_in_order):
+            rows = [[card.name, card.use] for card in cards if getattr(card, by) == group]
+            width = max(len(row[0]) for row in rows)
+            output.say(group)
+            for row in rows:
+                output.say(f"  {row[0]:<{width}}  {row[1]}")
+
+
+def _in_order(group: str) -> tuple[int, str]:
+    """Chapter 10 after chapter 9."""
+    number = group.partition(" ")[0]
+    return int(number) if number.isdigit() else 0, group

@@ -1,0 +1,23 @@
+"""The app, and the options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Seed = Annotated[Optional[int], typer.Option(min=0, help="Of everything random.")]  # noqa: UP045
+Costs = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="CSV, true class by row: decide for the least expected cost."),
+]
+DATA = "Folder CLASS/*.jpg, folder with train/ and val/, CSV (path, label), or a name such as digits."

@@ -1,0 +1,82 @@
+"""The verb that shows what augmentation makes of the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convsmith import recipe as recipes
+from convsmith.data.batches import Batches, Split
+from convsmith.data.dataset import Dataset, prepare
+from convsmith.data.scan import Track, silent
+from convsmith.data.shuffle import generator
+from convsmith.errors import UserError, shown
+from convsmith.run.directory import write
+from convsmith.verbs.disk import disk_errors
+
+
+def augment(
+    data: str | Path | None = None,
+    *,
+    out: str | Path,
+    recipe: str | Path | None = None,
+    set: Sequence[str] = (),
+    images: int = 8,
+    draws: int = 8,
+    track: Track[list[Path]] = silent,
+) -> dict[str, Any]:
+    """Write a page with training images and what the net will see of them in its first epochs.
+
+    Args:
+        data: folder, CSV or built-in name; None takes the recipe's ``data.path``.
+        out: the page, an HTML file.
+        recipe: YAML file.
+        set: overrides ``"a.b=c"``, applied last.
+        images: how many, drawn by ``train.seed``.
+        draws: pictures of each.
+        track: shows the progress of reading the data.
+
+    Returns:
+        ``out``, ``images``, ``draws``, ``augment`` (the recipe's section).
+
+    Raises:
+        UserError: on a mistake in what was given.
+    """
+    from convsmith.report import augmentation
+    from convsmith.training.defaults import fill
+    from convsmith.training.feed import augment_of
+
+    plan = recipes.load(recipe, set)
+    if data is not None:
+        plan.data.path = str(data)
+    dataset = prepare(plan.data, seed=plan.train.seed, track=track)
+    plan, reasons = fill(plan, dataset)
+    part = _some(dataset, images, plan.train.seed)
+    batches = Batches(
+        part,
+        dataset.normalizer,
+        batch_size=len(part),
+        device=torch.device("cpu"),
+        augment=augment_of(plan, dataset),
+        seed=plan.train.seed,
+    )
+    pictures = [next(batches.epoch(epoch)) for epoch in range(draws)]
+    page = augmentation.render(dataset, plan, reasons.get("data.augment", ""), part, pictures)
+    target = Path(out).expanduser()
+    with disk_errors(target):
+        try:
+            write(target, page)
+        except FileNotFoundError:
+            raise UserError(
+                f"there is no folder {shown(target.parent)}; make it, or choose another --out"
+            ) from None
+    return {"out": str(out), "images": len(part), "draws": draws, "augment": plan.data.augment}
+
+
+def _some(dataset: Dataset, count: int, seed: int) -> Split:
+    train = dataset.train
+    chosen = torch.randperm(len(train), generator=generator(seed))[:count]
+    return Split(train.store, train.rows[chosen], train.targets[chosen])
