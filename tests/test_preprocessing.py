@@ -36,9 +36,7 @@ def pixels_of(folder: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mean", ["pixel", "image"])
-def test_one_preprocessing_in_train_evaluate_predict_and_onnx(
-    folder: Path, tmp_path: Path, mean: str
-) -> None:
+def test_the_same_in_train_evaluate_predict_and_onnx(folder: Path, tmp_path: Path, mean: str) -> None:
     run = tmp_path / "run"
     words = [f"data.normalize.mean={mean}", "data.augment={flip: {}, brightness: {}}"]
     cs.train(folder, out=run, set=[*QUICK, *words])

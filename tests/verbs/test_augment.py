@@ -77,25 +77,29 @@ def test_mixing_needs_terms_that_take_mixtures(images: Path, tmp_path: Path) -> 
     words = [*QUICK, "data.augment={cutmix: {p: 1.0}, mixup: {}}"]
     result = cs.train(images, out=tmp_path / "run", set=words)
     assert 0 <= result["accuracy"] <= 1
+    words = [*QUICK, "data.augment={mixup: {}}", "objective={hinge: {}}"]
     with pytest.raises(UserError, match="mixup makes targets between classes, which objective hinge can't"):
-        words = [*QUICK, "data.augment={mixup: {}}", "objective={hinge: {}}"]
         cs.train(images, out=tmp_path / "other", set=words)
 
 
 def test_several_crops_an_image_lengthen_the_epoch(images: Path, tmp_path: Path) -> None:
-    """48 training images, 3 pictures of each, 16 a batch: 9 batches."""
+    """48 training images, 3 pictures of each, at most 16 a batch: 10 batches."""
     seen = []
 
     class Count:
         def on_start(self, state: Any) -> None:
             seen.append(len(state.train))
-            batch = next(state.train.epoch(0))
-            seen.append(batch.targets.unique(return_counts=True)[1].sum().item())
+            seen.extend(batch for batch in state.train.epoch(0))
 
     words = [*QUICK, "data.crops=3", "train.epochs=1"]
     cs.train(images, out=tmp_path / "run", set=words, callbacks=[Count()])
-    assert seen[0] == 9
-    assert seen[1] == 16
+    assert seen[0] == 10
+    for batch in seen[1:]:
+        triples = batch.images.unflatten(0, (-1, 3))
+        assert len(batch.images) <= 16
+        assert (batch.targets.view(-1, 3) == batch.targets.view(-1, 3)[:, :1]).all()
+        assert not triples[:, 0].equal(triples[:, 1]), "each cropped by itself"
+    assert sum(len(batch.images) for batch in seen[1:]) == 3 * 48
 
 
 def test_guided_crops_go_where_the_net_saw_the_class(images: Path, tmp_path: Path) -> None:
