@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torchvision.transforms.v2 import functional as tv
 
 import convsmith as cs
 from conftest import make_images
@@ -30,19 +31,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def pixels_of(folder: Path) -> np.ndarray:
+def pixels_of(folder: Path, size: int) -> np.ndarray:
+    """As torchvision resizes them."""
     files = sorted(folder.rglob("*.png"))
-    return np.stack([np.asarray(Image.open(file)) for file in files]).astype(float)
+    pixels = torch.from_numpy(np.stack([np.asarray(Image.open(file)) for file in files]))
+    resized = tv.resize(pixels.permute(0, 3, 1, 2), [size, size], antialias=True)
+    return resized.permute(0, 2, 3, 1).numpy().astype(float)
 
 
-@pytest.mark.parametrize("mean", ["pixel", "image"])
-def test_the_same_in_train_evaluate_predict_and_onnx(folder: Path, tmp_path: Path, mean: str) -> None:
+@pytest.mark.parametrize(("mean", "size"), [("pixel", 16), ("image", 16), ("image", 12)])
+def test_the_same_in_train_evaluate_predict_and_onnx(
+    folder: Path, tmp_path: Path, mean: str, size: int
+) -> None:
+    """The files have 16 pixels a side; a net for 12 keeps them as they are, and crops from them."""
     run = tmp_path / "run"
     words = [f"data.normalize.mean={mean}", "data.augment={flip: {}, brightness: {}}"]
+    words += [f"data.size={size}", "data.stored=16"]
     cs.train(folder, out=run, set=[*QUICK, *words])
 
     # stored: of the training split only
-    stored, train = load_file(run / "model.safetensors"), pixels_of(folder / "train")
+    stored, train = load_file(run / "model.safetensors"), pixels_of(folder / "train", size)
     expected = train.mean(0) if mean == "image" else train.mean((0, 1, 2))
     assert stored["normalizer.mean"].numpy() == pytest.approx(expected, rel=1e-4)
     assert stored["normalizer.std"].numpy() == pytest.approx(train.std((0, 1, 2)), rel=1e-4)
@@ -64,7 +72,7 @@ def test_the_same_in_train_evaluate_predict_and_onnx(folder: Path, tmp_path: Pat
 
     # exported with it: raw bytes in, the same outputs out
     predictor = cs.load(run)
-    raw = torch.from_numpy(pixels_of(folder / "val").astype(np.uint8))
+    raw = torch.from_numpy(pixels_of(folder / "val", size).astype(np.uint8))
     program = torch.onnx.export(predictor.pipeline, (raw,), dynamo=True, verbose=False)
     assert program is not None
     program.save(tmp_path / "net.onnx")

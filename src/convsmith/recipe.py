@@ -48,6 +48,7 @@ class Data(_Strict):
 
     path: str | None = None
     size: Annotated[int, Ge(4), Le(4096)] | None = None
+    stored: Annotated[int, Ge(4), Le(4096)] | None = None
     val: Annotated[float, Gt(0), Lt(1)] = 0.2
     batch_size: Annotated[int, Ge(1)] | None = None
     target: Section | None = None

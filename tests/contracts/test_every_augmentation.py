@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from convsmith import catalog
 from convsmith.data.augment import Augment, build
 from convsmith.data.batches import Batches, Normalizer, Split
+from convsmith.data.geometry import compose
 from convsmith.data.pixels import Decoded
 from convsmith.data.shuffle import Shuffle, generator
 
 EVERY = pytest.mark.parametrize("name", catalog.names("augmentation"))
+FILES = [Path(f"/images/{number}.png") for number in range(30)]
 FACTS: dict[str, Callable[[], Any]] = {
     "size": lambda: 16,
     "mean": lambda: torch.full((3,), 99.0),
+    "files": lambda: FILES,
     "covariance": lambda: torch.eye(3) * 0.05 + 0.02,
 }
 
 
+@functools.cache
+def maps() -> str:
+    """What a first net would have seen, for guided crops."""
+    file = Path(tempfile.mkdtemp()) / "maps.npz"
+    np.savez(file, maps=np.eye(4, dtype=np.float16)[None].repeat(30, 0), files=[str(own) for own in FILES])
+    return str(file)
+
+
 def made(name: str, channels: int = 3) -> Any:
     facts = {**FACTS, "mean": lambda: torch.full((channels,), 99.0)}
-    return build({name: {}}, **facts)[0]
+    return build({name: {"maps": maps()} if name == "guided_crop" else {}}, **facts)[0]
 
 
 def drawn(augmentation: Any, n: int, draws: torch.Generator) -> torch.Tensor:
-    found: torch.Tensor = (
-        augmentation.matrices(n, draws) if hasattr(augmentation, "matrices") else augmentation.draw(n, draws)
-    )
+    if hasattr(augmentation, "matrices"):
+        return compose([augmentation], torch.arange(n) % 30, draws)
+    found: torch.Tensor = augmentation.draw(n, draws)
     return found
 
 

@@ -37,7 +37,7 @@ def photo(height: int = 37, width: int = 37) -> torch.Tensor:
 
 
 def shown(image: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    return interpolate(image[None], matrix)[0]
+    return interpolate(image[None], matrix, (image.shape[0], image.shape[1]))[0]
 
 
 def torchvisions(image: torch.Tensor, **options: object) -> torch.Tensor:

@@ -22,7 +22,7 @@ def test_inside_is_slicing(box: tuple[int, int, int, int]) -> None:
 
 def test_erased_rectangles_have_the_stated_sizes_and_the_mean_color() -> None:
     mean = torch.tensor([10.0, 20.0, 30.0])
-    erase = Erase(size=40, mean=mean, p=0.6, area=(0.1, 0.2), ratio=(0.5, 2.0))
+    erase = Erase(mean, p=0.6, area=(0.1, 0.2), ratio=(0.5, 2.0))
     drawn = erase.draw(4000, generator(1))
     images = torch.full((4000, 3, 40, 40), 255.0)
     changed = erase.change(images, drawn)
@@ -38,7 +38,7 @@ def test_erased_rectangles_have_the_stated_sizes_and_the_mean_color() -> None:
 
 def test_erasing_with_a_mean_image() -> None:
     mean = torch.arange(48.0).view(4, 4, 3)
-    erase = Erase(size=4, mean=mean, p=1.0, area=(1.0, 1.0), ratio=(1.0, 1.0))
+    erase = Erase(mean, p=1.0, area=(1.0, 1.0), ratio=(1.0, 1.0))
     changed = erase.change(torch.zeros(1, 3, 4, 4), erase.draw(1, generator(0)))
     assert changed[0].permute(1, 2, 0).equal(mean)
 

@@ -71,7 +71,7 @@ def test_boxes_are_torchvisions_resized_crop(x: int, y: int, width: int, height:
 
 def test_a_box_of_everything_is_the_image_itself() -> None:
     images = noise(3, 16)
-    assert cut(images, eyes(3)).equal(images)
+    assert cut(images, eyes(3), (16, 16)).equal(images)
 
 
 def test_each_image_goes_its_cheapest_exact_way() -> None:
@@ -95,6 +95,23 @@ def test_a_box_beyond_the_border_is_interpolated_with_black_outside() -> None:
     assert small[:2].max() == 0
 
 
+def test_pictures_smaller_than_what_is_stored() -> None:
+    """Whole images and whole boxes as torchvision resizes them; turned ones by interpolation of the large."""
+    images = noise(2, 32)
+    planes = images.permute(0, 3, 1, 2)
+    whole = resample(images, eyes(2), 20).permute(0, 3, 1, 2)
+    assert whole.equal(tv.resize(planes, [20, 20], antialias=True))
+    box = boxed(torch.tensor([[15.0, 9], [32, 32]]), torch.tensor([[3.0, 20], [0, 0]]), 32)
+    part = resample(images, box, 20).permute(0, 3, 1, 2)[:1]
+    assert (part.int() - tv.resized_crop(planes[:1], 20, 3, 9, 15, [20, 20]).int()).abs().max() <= 1
+    turned = resample(images, rotation(torch.tensor([90.0, 90.0])), 20)
+    large = interpolate(images.rot90(1, (1, 2)), eyes(2), (32, 32))
+    # every 1.6th place of the large one
+    assert torch.allclose(
+        turned, interpolate(large, eyes(2) * torch.tensor([1.6, 1.6, 1]), (20, 20)), atol=0.1
+    )
+
+
 @given(shift=st.floats(-3, 3))
 def test_interpolation_is_numpys(shift: float) -> None:
     row = torch.rand(1, 1, 9, 1)
@@ -102,7 +119,7 @@ def test_interpolation_is_numpys(shift: float) -> None:
     matrix[0, 0, 2] = shift
     padded = np.concatenate([[0.0], row.flatten().numpy(), [0.0]])
     expected = np.interp(np.arange(9) + shift, np.arange(-1, 10), padded, left=0, right=0)
-    assert interpolate(row, matrix).flatten().numpy() == pytest.approx(expected, abs=1e-4)
+    assert interpolate(row, matrix, (1, 9)).flatten().numpy() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.gpu

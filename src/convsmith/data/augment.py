@@ -13,6 +13,7 @@ from torch import Tensor
 from convsmith import catalog
 from convsmith.data.color import recolor
 from convsmith.data.geometry import compose
+from convsmith.data.pixels import sized
 from convsmith.data.resample import resample
 
 
@@ -40,13 +41,15 @@ class Augment:
     Args:
         augmentations: objects with ``matrices`` (place), ``colors`` or ``change`` (pixels), or ``mix``.
         num_classes: K; where targets are classes, mixing makes them distributions (N, K).
+        size: side of the pictures made, in pixels; None: as the images.
     """
 
-    def __init__(self, augmentations: Sequence[Any], num_classes: int = 0) -> None:
+    def __init__(self, augmentations: Sequence[Any], num_classes: int = 0, size: int | None = None) -> None:
         self.place = [own for own in augmentations if hasattr(own, "matrices")]
         self.looks = [own for own in augmentations if hasattr(own, "colors") or hasattr(own, "change")]
         self.mixings = [own for own in augmentations if hasattr(own, "mix")]
         self.num_classes = num_classes
+        self.size = size
 
     def __call__(self, pixels: Tensor, rows: Tensor, own: Tensor, generator: torch.Generator) -> Tensor:
         """New pictures of a batch.
@@ -61,7 +64,9 @@ class Augment:
             (n, H, W, C), uint8 or float32, in [0, 255].
         """
         if self.place:
-            pixels = resample(pixels, compose(self.place, rows, generator)[own])
+            pixels = resample(pixels, compose(self.place, rows, generator)[own], self.size)
+        elif self.size is not None:
+            pixels = sized(pixels, self.size)
         if not self.looks:
             return pixels
         # Drawn for the batch of all processes, so that any number of them sees the same pictures.

@@ -19,7 +19,7 @@ from convsmith.data import builtin, degrade, layout, targets
 from convsmith.data.batches import Normalizer, Split
 from convsmith.data.layout import Item
 from convsmith.data.moments import covariance, measure
-from convsmith.data.pixels import Store, open_store
+from convsmith.data.pixels import Resized, Store, open_store
 from convsmith.data.scan import (
     GREY_MODES,
     Broken,
@@ -42,7 +42,8 @@ class Dataset:
 
     ``items`` are the usable files in the store's order, each with its split; ``reasons`` explain the
     choices that the recipe left open, by dotted key. ``costs`` (K, K) are those of the recipe;
-    ``cost_classes`` order the costs that a CSV gives with each image.
+    ``cost_classes`` order the costs that a CSV gives with each image. The store holds images of ``stored``
+    pixels a side, the net reads ``size``.
     """
 
     classes: list[str]
@@ -58,6 +59,7 @@ class Dataset:
     encoding: Encoding | None = None
     costs: Tensor | None = None
     cost_classes: list[str] = field(default_factory=list)
+    stored: int = 0
 
     @property
     def kind(self) -> str:
@@ -69,16 +71,20 @@ class Dataset:
         found = [item.target for item in self.items if item.split == name]
         return torch.tensor(found, dtype=torch.double)
 
-    def split(self, name: str) -> Split | None:
-        """The rows of ``"train"``, ``"val"`` or ``"test"``; None if the data set has none."""
+    def split(self, name: str, *, stored: bool = False) -> Split | None:
+        """The rows of ``"train"``, ``"val"`` or ``"test"``; None if the data set has none.
+
+        At the net's size, or as ``stored``.
+        """
+        store = self.store if stored or self.stored in (0, self.size) else Resized(self.store, self.size)
         rows = [row for row, item in enumerate(self.items) if item.split == name]
         if not rows:
             return None
         if self.encoding is not None:
-            return Split(self.store, torch.tensor(rows), self.encoding.encode(self.values(name)))
+            return Split(store, torch.tensor(rows), self.encoding.encode(self.values(name)))
         index = {label: number for number, label in enumerate(self.classes)}
         labels = torch.tensor([index[self.items[row].label] for row in rows])
-        return Split(self.store, torch.tensor(rows), labels, self._costs(rows))
+        return Split(store, torch.tensor(rows), labels, self._costs(rows))
 
     def _costs(self, rows: Sequence[int]) -> Tensor | None:
         if not self.cost_classes:
@@ -102,7 +108,7 @@ class Dataset:
     def facts(self) -> dict[str, Callable[[], Any]]:
         """What augmentations may ask for, by name; made only when one does."""
         return {
-            "size": lambda: self.size,
+            "size": lambda: self.stored,
             "files": lambda: [item.path for item in self.items],
             "mean": lambda: self.normalizer.mean,
             "covariance": lambda: covariance(self.train),
@@ -123,6 +129,7 @@ class Dataset:
             "columns": self.columns,
             "counts": self.counts(),
             "size": self.size,
+            "stored": self.stored,
             "channels": self.channels,
             "pixels": self.store.where,
             "fingerprint": self.fingerprint,
@@ -151,10 +158,13 @@ def prepare(
     _refuse_empty(rows, broken, root)
     reasons: dict[str, str] = {}
     size = section.size or _common_size([header for _, header in rows], reasons)
+    stored = section.stored or size
+    if stored < size:
+        raise UserError(f"data.stored={stored} is less than the size, {size}; leave it out, or raise it")
     channels = 1 if all(header.mode in GREY_MODES for _, header in rows) else 3
     store, damaged = open_store(
         [(item.path, header) for item, header in rows],
-        size=size,
+        size=stored,
         channels=channels,
         memory=section.memory,
         disk=section.disk,
@@ -193,6 +203,7 @@ def prepare(
         encoding=encoding,
         costs=_cost_matrix(section, classes, encoding),
         cost_classes=_cost_classes(root, classes),
+        stored=stored,
     )
     dataset.normalizer = measure(dataset.train, section.normalize)
     return dataset

@@ -36,41 +36,40 @@ class Erase:
     """With probability ``p`` a rectangle becomes the training set's mean color.
 
     Args:
-        size: side of the images in pixels.
         mean: color, (C,), or image, (H, W, C), in [0, 255].
         p: in [0, 1].
         area: least and largest share of the image's area.
         ratio: least and largest height : width; uniform in its logarithm.
 
-    >>> Erase(size=4, mean=torch.zeros(3), p=0.0).draw(1, torch.Generator())
+    >>> Erase(torch.zeros(3), p=0.0).draw(1, torch.Generator())
     tensor([[0., 0., 0., 0.]])
     """
 
     def __init__(
         self,
-        size: int,
         mean: Tensor,
         p: Annotated[float, Ge(0), Le(1)] = 0.5,
         area: tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]] = (0.02, 0.33),
         ratio: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.3, 3.3),
     ) -> None:
-        self.size = size
         self.mean = mean
         self.p = p
         self.area = area
         self.ratio = ratio
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Left, upper, right and lower edges of the rectangles, (n, 4); all 0 where there is none."""
-        area = uniform(n, *self.area, generator) * self.size**2
+        """Left, upper, right and lower edges in shares of the sides, (n, 4); all 0 where there is none."""
+        area = uniform(n, *self.area, generator)
         low, high = torch.tensor(self.ratio).log().tolist()
         aspect = uniform(n, low, high, generator).exp()
-        sides = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], 1).round().clamp(1, self.size)
-        corners = (torch.rand(n, 2, generator=generator) * (self.size - sides + 1)).floor()
+        sides = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], 1).clamp_max(1)
+        corners = torch.rand(n, 2, generator=generator) * (1 - sides)
         here = torch.rand(n, generator=generator) < self.p
         return torch.cat([corners, corners + sides], 1) * here[:, None]
 
     def change(self, images: Tensor, drawn: Tensor) -> Tensor:
         mean = self.mean.to(images)
         fill = mean.permute(2, 0, 1) if mean.ndim == 3 else mean[:, None, None]
-        return torch.where(inside(drawn, *images.shape[2:])[:, None], fill, images)
+        height, width = images.shape[2:]
+        boxes = (drawn * torch.tensor([width, height, width, height], device=drawn.device)).round()
+        return torch.where(inside(boxes, height, width)[:, None], fill, images)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from convsmith import recipe as recipes
 from convsmith.data.batches import Normalizer, Split
-from convsmith.data.pixels import Decoded
+from convsmith.data.pixels import Decoded, Resized
 
 SAMPLE = 20_000
 
@@ -15,7 +15,8 @@ SAMPLE = 20_000
 def sampled(train: Split) -> Tensor:
     """The rows that statistics are taken over: all, or 20,000 random ones if they are read from disk."""
     rows = train.rows
-    if not isinstance(train.store, Decoded) and len(rows) > SAMPLE:
+    store = train.store.store if isinstance(train.store, Resized) else train.store
+    if not isinstance(store, Decoded) and len(rows) > SAMPLE:
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
         rows = rows[order[:SAMPLE]]
     return rows

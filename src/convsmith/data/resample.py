@@ -10,7 +10,7 @@ from torch import Tensor
 WHOLE = 1e-3
 
 
-def resample(images: Tensor, matrices: Tensor) -> Tensor:
+def resample(images: Tensor, matrices: Tensor, size: int | None = None) -> Tensor:
     """Each image through its matrix, in the cheapest way that is exact for it; outside is 0.
 
     Mirrors and whole-pixel shifts are indexed, exactly. Boxes of whole pixels within the image are cut
@@ -18,16 +18,23 @@ def resample(images: Tensor, matrices: Tensor) -> Tensor:
 
     Args:
         images: (N, H, W, C) uint8.
-        matrices: (N, 3, 3) float32 on the CPU; see :mod:`convsmith.data.geometry`.
+        matrices: (N, 3, 3) float32 on the CPU, in the images' pixels; see :mod:`convsmith.data.geometry`.
+        size: side of the result in pixels, for square images; None: as large as they are.
 
     Returns:
         (N, H, W, C), uint8 where nothing was interpolated, else float32.
     """
-    if _shifts(matrices):
+    height, width = images.shape[1:3]
+    if size not in (None, width):
+        matrices = matrices @ torch.diag(torch.tensor([width / size, height / size, 1]))
+        out = (size, size)
+    elif _shifts(matrices):
         return move(images, matrices)
-    if images.device.type == "cpu" and _boxes(matrices, images.shape[2], images.shape[1]):
-        return cut(images, matrices)
-    return interpolate(images, matrices)
+    else:
+        out = (height, width)
+    if images.device.type == "cpu" and _boxes(matrices, (height, width), out):
+        return cut(images, matrices, out)
+    return interpolate(images, matrices, out)
 
 
 def _straight(matrices: Tensor) -> bool:
@@ -41,22 +48,24 @@ def _shifts(matrices: Tensor) -> bool:
     return _straight(matrices) and bool((signs == 1).all() and (shifts == shifts.round()).all())
 
 
-def _boxes(matrices: Tensor, width: int, height: int) -> bool:
+def _boxes(matrices: Tensor, image: tuple[int, int], out: tuple[int, int]) -> bool:
     if not _straight(matrices):
         return False
-    edges = _edges(matrices, width, height)
-    sides = torch.tensor([width, height, width, height])
+    edges = _edges(matrices, image, out)
+    sides = torch.tensor([*image[::-1], *image[::-1]])
     whole = (edges - edges.round()).abs() < WHOLE
     inside = (edges > -WHOLE) & (edges < sides + WHOLE)
     larger = (edges[:, 2:] - edges[:, :2]) > 0.5
     return bool(whole.all() and inside.all() and larger.all())
 
 
-def _edges(matrices: Tensor, width: int, height: int) -> Tensor:
-    """Left, upper, right and lower edge of the box that each straight matrix shows, (n, 4) pixels."""
-    sides = torch.tensor([width, height])
-    half = matrices[:, [0, 1], [0, 1]].abs() * sides / 2
-    middle = matrices[:, :2, 2] + sides / 2
+def _edges(matrices: Tensor, image: tuple[int, int], out: tuple[int, int]) -> Tensor:
+    """Left, upper, right and lower edge of the box that each straight matrix shows, (n, 4) pixels.
+
+    ``image`` and ``out`` are height and width of what is given and of what is made.
+    """
+    half = matrices[:, [0, 1], [0, 1]].abs() * torch.tensor(out[::-1]) / 2
+    middle = matrices[:, :2, 2] + torch.tensor(image[::-1]) / 2
     return torch.cat([middle - half, middle + half], 1)
 
 
@@ -89,49 +98,49 @@ def _sources(sign: Tensor, shift: Tensor, length: int) -> Tensor:
     return (sign[:, None] * out + shift[:, None] + center).round().long()
 
 
-def cut(images: Tensor, matrices: Tensor) -> Tensor:
-    """Cut boxes of whole pixels out and resize them to the whole image, bilinear and antialiased.
+def cut(images: Tensor, matrices: Tensor, out: tuple[int, int]) -> Tensor:
+    """Cut boxes of whole pixels out and resize them, bilinear and antialiased.
 
     Args:
         images: (N, H, W, C) uint8 on the CPU.
         matrices: (N, 3, 3), straight ones whose boxes have whole corners within the image.
+        out: height and width of the result.
 
     Returns:
-        (N, H, W, C) uint8.
+        (N, *out, C) uint8.
     """
-    height, width = images.shape[1:3]
     planes = images.permute(0, 3, 1, 2)
     # channels_last throughout: torch resizes uint8 in this format by vector instructions
-    result = torch.empty_like(images)
+    result = images.new_empty(len(images), *out, images.shape[3])
+    edges = _edges(matrices, (images.shape[1], images.shape[2]), out)
     mirrored = (matrices[:, [0, 1], [0, 1]] < 0).tolist()
-    for number, (x0, y0, x1, y1) in enumerate(_edges(matrices, width, height).round().int().tolist()):
+    for number, (x0, y0, x1, y1) in enumerate(edges.round().int().tolist()):
         box = planes[number : number + 1, :, y0:y1, x0:x1]
-        sized = F.interpolate(box, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+        sized = F.interpolate(box, out, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
         axes = [axis for axis, own in zip((1, 0), mirrored[number]) if own]
         result[number] = sized.flip(axes) if axes else sized
     return result
 
 
-def interpolate(images: Tensor, matrices: Tensor) -> Tensor:
+def interpolate(images: Tensor, matrices: Tensor, out: tuple[int, int]) -> Tensor:
     """Bilinear interpolation at the places that the matrices name; outside is 0.
 
     Args:
         images: (N, H, W, C).
         matrices: (N, 3, 3).
+        out: height and width of the result.
 
     Returns:
-        (N, H, W, C) float32, planar in memory.
+        (N, *out, C) float32, planar in memory.
 
     >>> row = torch.tensor([1.0, 3.0, 3.0]).view(1, 1, 3, 1)
-    >>> interpolate(row, torch.tensor([[[1.0, 0, 0.5], [0, 1, 0], [0, 0, 1]]])).flatten()
+    >>> interpolate(row, torch.tensor([[[1.0, 0, 0.5], [0, 1, 0], [0, 0, 1]]]), (1, 3)).flatten()
     tensor([2.0000, 3.0000, 1.5000])
     """
-    n, height, width, _ = images.shape
     matrices = matrices.to(images.device)
-    xs = torch.arange(width, device=images.device) - (width - 1) / 2
-    ys = torch.arange(height, device=images.device) - (height - 1) / 2
-    grid = torch.empty(n, height, width, 2, device=images.device)
-    for axis, side in enumerate((width, height)):
+    ys, xs = (torch.arange(side, device=images.device) - (side - 1) / 2 for side in out)
+    grid = torch.empty(len(images), *out, 2, device=images.device)
+    for axis, side in enumerate((images.shape[2], images.shape[1])):
         # grid_sample counts half sides from the center
         row, column, shift = (matrices[:, axis, place, None] * (2 / side) for place in range(3))
         torch.add((row * xs)[:, None, :], (column * ys + shift)[:, :, None], out=grid[..., axis])

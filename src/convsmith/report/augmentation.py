@@ -37,7 +37,7 @@ def render(dataset: Dataset, recipe: Recipe, reason: str, part: Split, pictures:
     normalizer = dataset.normalizer
     mean = normalizer.mean.permute(2, 0, 1) if normalizer.mean.ndim == 3 else normalizer.mean[:, None, None]
     seen = [batch.images * normalizer.std[:, None, None] + mean for batch in pictures]
-    scale = max(1, SIDE // dataset.size)
+    scale = max(1, SIDE // dataset.stored)
     rows = [
         {
             "name": _name(dataset, int(row)),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from convsmith import catalog
 from convsmith.data.batches import Normalizer
-from convsmith.data.pixels import decode
+from convsmith.data.pixels import decode, sized
 from convsmith.data.targets import Encoding, restore
 from convsmith.errors import UserError, shown
 from convsmith.objectives.costs import decide
@@ -58,6 +58,7 @@ class Predictor:
         encoding: of numeric targets; None for classes.
         costs: (K, K) of each decision (column) about each class (row): the decision of least expected cost
             is the answer. None takes the likeliest class.
+        stored: side in pixels that images are decoded at before they are brought to ``size``; None: ``size``.
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class Predictor:
         columns: Sequence[str] = (),
         encoding: Encoding | None = None,
         costs: Tensor | None = None,
+        stored: int | None = None,
     ) -> None:
+        self.stored = stored or size
         self.costs = costs
         self.columns = list(columns)
         self.encoding = encoding
@@ -150,7 +153,9 @@ class Predictor:
             UserError: if it can't be read as an image.
         """
         try:
-            return decode(path, self.size, self.channels)
+            pixels = decode(path, self.stored, self.channels)
+            # In two steps where training did so: a file is the same image everywhere.
+            return sized(torch.from_numpy(pixels)[None], self.size)[0].numpy()
         except FileNotFoundError:
             raise UserError(f"there is no image {shown(path)}") from None
         except IsADirectoryError:
@@ -171,6 +176,8 @@ class Predictor:
             "size": self.size,
             "channels": self.channels,
         }
+        if self.stored != self.size:
+            description["stored"] = self.stored
         if self.costs is not None:
             description["costs"] = self.costs.tolist()
         if self.encoding is not None:
@@ -225,6 +232,7 @@ def load(path: str | Path) -> Predictor:
         columns,
         encoding,
         torch.tensor(costs, dtype=torch.double) if costs is not None else None,
+        description.get("stored"),
     )
 
 

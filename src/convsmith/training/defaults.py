@@ -23,6 +23,7 @@ def fill(recipe: Recipe, dataset: Dataset) -> tuple[Recipe, dict[str, str]]:
     recipe.data.path = _absolute(recipe.data.path)
     recipe.train.start_from = _absolute(recipe.train.start_from)
     recipe.data.size = dataset.size
+    recipe.data.stored = dataset.stored if dataset.stored != dataset.size else None
     if recipe.data.batch_size is None:
         recipe.data.batch_size, reasons["data.batch_size"] = _batch_size(dataset)
     if recipe.model is None:
@@ -81,7 +82,7 @@ def _objective(recipe: Recipe, dataset: Dataset, reasons: dict[str, str]) -> Non
 def _augment(dataset: Dataset) -> tuple[dict[str, dict[str, int]], str]:
     if dataset.encoding is not None and dataset.encoding.numeric:
         return {}, "the targets are numbers: a mirrored or shifted image may have others"
-    crop = {"crop": {"pad": max(1, round(dataset.size / 8))}}
+    crop = {"crop": {"pad": max(1, round(dataset.stored / 8))}}
     if dataset.channels == 1:
         return crop, "no flip: grey images are often characters, which a mirror turns into others"
     return {"flip": {}, **crop}, "photographs keep their class when mirrored and shifted"

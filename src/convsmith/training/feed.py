@@ -40,6 +40,8 @@ def batches(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, with_costs: boo
         "world": fabric.world_size,
     }
     augment = augment_of(recipe, dataset)
+    if augment is not None:
+        train = replace(train, store=dataset.store)  # as stored: what crops are taken from
     sampler = _sampler(recipe, dataset, train)
     size = recipe.data.batch_size
     assert size is not None
@@ -64,7 +66,7 @@ def augment_of(recipe: Recipe, dataset: Dataset) -> Augment | None:
     for name, own in zip(section, built):
         if hasattr(own, "mix") and dataset.encoding is None:
             _refuse_unmixed(name, recipe.objective)
-    return Augment(built, len(dataset.classes)) if built else None
+    return Augment(built, len(dataset.classes), dataset.size) if built else None
 
 
 def _refuse_unmixed(name: str, objective: Mapping[str, Any]) -> None:

@@ -198,6 +198,7 @@ def _keepers(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> list[object
             dataset.columns,
             dataset.encoding,
             dataset.costs,
+            dataset.stored,
         ).save(run)
 
     keepers: list[object] = [KeepBest(save), Checkpoints(run, recipe.train.checkpoint_minutes)]

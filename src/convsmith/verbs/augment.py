@@ -77,6 +77,7 @@ def augment(
 
 
 def _some(dataset: Dataset, count: int, seed: int) -> Split:
-    train = dataset.train
+    train = dataset.split("train", stored=True)
+    assert train is not None
     chosen = torch.randperm(len(train), generator=generator(seed))[:count]
     return Split(train.store, train.rows[chosen], train.targets[chosen])

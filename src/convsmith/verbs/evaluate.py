@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from convsmith.data import dataset as datasets
 from convsmith.data import layout
 from convsmith.data.batches import Split
-from convsmith.data.pixels import open_store
+from convsmith.data.pixels import Resized, open_store
 from convsmith.data.scan import Track, broken_findings, scan, silent
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
@@ -113,7 +113,7 @@ def opened_items(
     rows, broken = scan(items, track)
     store, damaged = open_store(
         [(item.path, header) for item, header in rows],
-        size=predictor.size,
+        size=predictor.stored,
         channels=predictor.channels,
         track=track,
     )
@@ -135,7 +135,7 @@ def opened_items(
         order = [cost_classes.index(name) for name in predictor.classes]
         costs = torch.tensor([item.costs for item in kept])[:, order]
     return Opened(
-        Split(store, torch.tensor(good), targets, costs),
+        Split(Resized(store, predictor.size), torch.tensor(good), targets, costs),
         [item.path for item in kept],
         values,
         broken_findings([*broken, *damaged]),
