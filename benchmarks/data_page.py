@@ -67,28 +67,35 @@ around the grey axis (`hsv` turns it as they do, and is slower).
 
 def photos() -> str:
     found = results("photos")
-    runs = found["images_per_second"]
-    rows = [
-        [
-            name,
-            f"{statistics.median(run[0] for run in own):,.0f}",
-            f"{statistics.median(statistics.mean(run[1:]) for run in own):,.0f}",
-        ]
-        for name, own in sorted(runs.items(), key=lambda item: -statistics.median(run[0] for run in item[1]))
-    ]
+    sets = found["sets"]
+    rows = []
+    for name in next(iter(sets.values()))["images_per_second"]:
+        cells = []
+        for own in sets.values():
+            runs = own["images_per_second"][name]
+            cells += [statistics.median(run[0] for run in runs)]
+            cells += [statistics.median(statistics.mean(run[1:]) for run in runs)]
+        rows.append([name, *(f"{cell:,.0f}" for cell in cells)])
+    head = ["", *(f"{name}, {epochs}" for name in sets for epochs in ("first epoch", "later"))]
+    ratios = "\n".join(
+        f"- {name}: first epoch {own['first_epoch_ratio_to_best']:.2f} times as fast as the best other "
+        f"({own['best_in_the_first_epoch']}), later ones {own['later_epochs_ratio_to_best']:.1f} times."
+        for name, own in sets.items()
+    )
     return f"""
 ## A folder of photographs
 
-JPEGs of 500 x 375 pixels to normalized batches of {found["batch"]} at {found["side"]} pixels, area crop and
-flip, images a second from nothing (scanning and starting workers included), medians of {found["rounds"]}
-rounds; the photographs are {found["photographs"]}.
+JPEGs to normalized batches of {found["batch"]} at {found["side"]} pixels, area crop and flip, images a
+second from nothing (scanning and starting workers included), medians of {found["rounds"]} rounds; the
+photographs are made of scikit-learn's samples.
 
-{table(["", "first epoch", "later epochs"], rows)}
+{table(head, rows)}
 
-The first epoch is {found["first_epoch_ratio_to_best"]:.2f} times as fast as the best other one, later epochs
-{found["later_epochs_ratio_to_best"]:.1f} times: the others decode again in every epoch, convsmith crops
-from the square that it decoded once. That is also what it costs: its crops have the square's resolution,
-theirs the file's.
+{ratios}
+
+The others decode again in every epoch; convsmith crops from the square that it decoded once. That is also
+what it costs: without `data.stored`, its crops have the square's resolution, theirs the file's. Where files
+are twice as large as needed or more, they are decoded at half their size or less.
 
 {conditions(found, "photos")}
 """

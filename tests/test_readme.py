@@ -25,6 +25,13 @@ def test_the_page_of_blocks_is_that_of_the_results() -> None:
     )
 
 
+def test_the_page_of_the_data_chapter_is_that_of_the_results() -> None:
+    page = runpy.run_path(str(ROOT / "benchmarks/data_page.py"))
+    assert page["rendered"]() == page["PAGE"].read_text(encoding="utf-8"), (
+        "run: python benchmarks/data_page.py"
+    )
+
+
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/architecture.md"])
 def test_linked_files_exist(name: str) -> None:
     import re

@@ -175,3 +175,23 @@ def test_scaled_decoding_looks_like_full_decoding(width: int, height: int) -> No
     assert difference.mean() < 3
     # shifted by a pixel of the 100, it would be far off
     assert np.abs(np.roll(found, 1, 1) - np.asarray(full).astype(int)).mean() > 2 * difference.mean()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(
+    "options", [{"quality": 95, "subsampling": 0}, {"quality": 75}, {"progressive": True}]
+)
+def test_the_quick_way_to_a_jpeg_gives_pillows_pixels(mode: str, options: dict[str, Any]) -> None:
+    square = Image.fromarray(load_sample_images().images[1][:400, :400]).convert(mode)
+    content = encoded(square, "jpeg", **options)
+    assert pixels._plain_jpeg(Image.open(io.BytesIO(content)), content)
+    channels = 3 if mode == "RGB" else 1
+    found = decode(content, 400, channels).reshape(np.asarray(square).shape).astype(int)
+    # other builds of the same library may round elsewhere
+    assert np.abs(found - np.asarray(Image.open(io.BytesIO(content))).astype(int)).max() <= 2
+
+
+def test_a_jpeg_without_its_end_is_left_to_pillow() -> None:
+    content = encoded(Image.fromarray(load_sample_images().images[1]), "jpeg")[:-2000]
+    with pytest.raises(OSError, match="truncated"):
+        decode(content, 400, 3)

@@ -83,3 +83,16 @@ def test_a_gpu_trains_in_mixed_precision_without_a_flag(images: Path, tmp_path: 
     assert cs.evaluate(tmp_path / "run", device="cpu").accuracy == pytest.approx(
         cs.evaluate(tmp_path / "run", device="cuda").accuracy, abs=0.1
     )
+
+
+def test_places_that_techniques_name_survive_a_change_of_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "costs.csv").write_text("x")
+    section = {"table": {"file": "costs.csv"}, "other": {"class_weight": {"confusion": {"run": "nowhere"}}}}
+    defaults._settle(section)
+    assert section["table"] == {"file": str(tmp_path / "costs.csv")}
+    assert section["other"] == {"class_weight": {"confusion": {"run": "nowhere"}}}, (
+        "left for its own sentence"
+    )

@@ -43,6 +43,17 @@ class Batch:
     costs: Tensor | None = None
 
 
+def cached(numbers: int) -> int:
+    """How many images of so many float32 numbers stay in a processor's cache over several passes.
+
+    Batches of photographs, a hundred times larger, take six times as long in one go.
+
+    >>> cached(224 * 224 * 3)
+    6
+    """
+    return max(1, (1 << 20) // max(1, numbers))
+
+
 class Normalizer:
     """(uint8 - mean) / std, from (N, H, W, C) to (N, C, H, W), in units of the pixel values 0..255.
 
@@ -62,20 +73,17 @@ class Normalizer:
         return Normalizer(self.mean.to(device), self.std.to(device))
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        values = pixels.float()
-        if values is pixels:
-            values = values.clone()  # never change what was given
-        # Row by row where pixels lie so: three channels at a time would be four times slower.
-        lines = values.flatten(2) if values.is_contiguous() else values
-        mean, std = (self._along(lines, own, values.shape[2]) for own in (self.mean, self.std))
-        lines.sub_(mean).div_(std)
-        return values.permute(0, 3, 1, 2)
-
-    @staticmethod
-    def _along(lines: Tensor, own: Tensor, width: int) -> Tensor:
-        if lines.ndim == 4:
-            return own
-        return own.repeat(width) if own.ndim == 1 else own.flatten(1)
+        if not pixels.is_contiguous():
+            return ((pixels.float() - self.mean) / self.std).permute(0, 3, 1, 2)
+        # Rows of all channels where pixels lie so: three numbers at a time would be four times slower.
+        width = pixels.shape[2]
+        mean = self.mean.repeat(width) if self.mean.ndim == 1 else self.mean.flatten(1)
+        std = self.std.repeat(width)
+        lines = torch.empty(pixels.flatten(2).shape, device=pixels.device)
+        some = len(lines) if lines.is_cuda else cached(lines[:1].numel())
+        for given, found in zip(torch.split(pixels.flatten(2), some), torch.split(lines, some)):
+            found.copy_(given).sub_(mean).div_(std)
+        return lines.view(pixels.shape).permute(0, 3, 1, 2)
 
 
 class Batches:

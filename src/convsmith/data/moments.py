@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from convsmith import recipe as recipes
-from convsmith.data.batches import Normalizer, Split
+from convsmith.data.batches import Normalizer, Split, cached
 from convsmith.data.pixels import Decoded, Resized
 
 SAMPLE = 20_000
+# Sums of so many squares of bytes are whole numbers below 2^24, which float32 holds exactly.
+EXACT = 256
 
 
 def sampled(train: Split) -> Tensor:
@@ -26,11 +28,12 @@ def measure(train: Split, options: recipes.Normalize) -> Normalizer:
     """Mean and standard deviation of the training images; of 20,000 random ones if there are more on disk."""
     rows = sampled(train)
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    for pixels in train.store.stream(torch.split(rows, 512)):
-        values = pixels.double()
+    numbers = int(next(train.store.stream([rows[:1]])).numel())
+    for pixels in train.store.stream(torch.split(rows, min(EXACT, cached(numbers)))):
+        values = pixels.float()
         count += len(values)
-        total = total + values.sum(0)
-        squares = squares + values.square().sum((0, 1, 2))
+        total = total + values.sum(0).double().cpu()
+        squares = squares + values.square_().sum(0).double().cpu().sum((0, 1))
     mean_image: Tensor = total / count
     mean = mean_image.mean((0, 1))
     places = mean_image.shape[0] * mean_image.shape[1]

@@ -19,9 +19,10 @@ import psutil
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torchvision.io import ImageReadMode, decode_jpeg
 
 from convsmith.data.builtin import cache_folder
 from convsmith.data.scan import Broken, Header, Track, parallel, silent
@@ -49,22 +50,15 @@ def decode(source: Path | bytes, size: int, channels: int) -> Bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         opened = Image.open(io.BytesIO(content))
+        full = opened.size
         opened.draft(None, (size, size))  # JPEGs only; never smaller than asked
-        opened.load()
-        image = _eight_bit(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
-    pixels = np.array(image).reshape(image.height, image.width, channels)
-    return pixels if image.size == (size, size) else _fitted(pixels, size)
-
-
-def _fitted(pixels: Bytes, size: int) -> Bytes:
-    """The center square of (H, W, C), resized; torch's resizing of uint8 is several times Pillow's speed."""
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = torch.from_numpy(pixels)[top : top + side, left : left + side]
-    planes = square.permute(2, 0, 1)[None]
-    sized = F.interpolate(planes, (size, size), mode="bilinear", antialias=True)
-    return sized[0].permute(1, 2, 0).contiguous().numpy()
+        if opened.size == full and _plain_jpeg(opened, content):
+            pixels = _quickly(content, channels)
+        else:
+            opened.load()
+            image = _eight_bit(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
+            pixels = np.array(image).reshape(image.height, image.width, channels)
+    return pixels if pixels.shape[:2] == (size, size) else _fitted(pixels, size)
 
 
 def _eight_bit(image: Image.Image, mode: str) -> Image.Image:
@@ -75,6 +69,50 @@ def _eight_bit(image: Image.Image, mode: str) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image if image.mode == mode else image.convert(mode)
+
+
+def _plain_jpeg(opened: Image.Image, content: bytes) -> bool:
+    """Whether torchvision reads this file as Pillow does: whole, of usual colors, upright.
+
+    torchvision takes a truncated file for a whole one: what lacks its end is left to Pillow, which complains.
+    """
+    return (
+        opened.format == "JPEG"
+        and opened.mode in ("RGB", "L")
+        and content.endswith(b"\xff\xd9")
+        and opened.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    )
+
+
+def _quickly(content: bytes, channels: int) -> Bytes:
+    """The same pixels as Pillow's, in three quarters of the time: torchvision makes no copy of them."""
+    mode = ImageReadMode.GRAY if channels == 1 else ImageReadMode.RGB
+    planes = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode)
+    return np.ascontiguousarray(planes.permute(1, 2, 0).numpy())
+
+
+def _fitted(pixels: Bytes, size: int) -> Bytes:
+    """The center square of (H, W, C), resized."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return resized(pixels[top : top + side, left : left + side], (size, size))
+
+
+def resized(pixels: Bytes, out: tuple[int, int]) -> Bytes:
+    """One image (H, W, C) at another height and width, bilinear and antialiased.
+
+    torch's resizing of bytes is several times as fast as Pillow's.
+
+    >>> resized(np.full((4, 6, 3), 9, np.uint8), (2, 2)).shape
+    (2, 2, 3)
+    """
+    given = torch.from_numpy(np.ascontiguousarray(pixels))
+    height, width, channels = given.shape
+    # By strides: else the axis of one image hides that channels come last, which takes twice as long.
+    planes = given.as_strided((1, channels, height, width), (given.numel(), 1, width * channels, channels))
+    found = F.interpolate(planes, out, mode="bilinear", antialias=True)
+    return found[0].permute(1, 2, 0).numpy()
 
 
 class Store(Protocol):
@@ -97,7 +135,7 @@ class Decoded:
         # One transfer to the GPU for all batches: each by itself would make it wait.
         everything = torch.cat(list(batches)).to(self.pixels.device)
         for rows in torch.split(everything, [len(batch) for batch in batches]):
-            yield self.pixels[rows]
+            yield self.pixels.index_select(0, rows)  # a tenth of the time of pixels[rows]
 
 
 def sized(pixels: Tensor, size: int) -> Tensor:

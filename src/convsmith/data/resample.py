@@ -109,12 +109,13 @@ def cut(images: Tensor, matrices: Tensor, out: tuple[int, int]) -> Tensor:
     Returns:
         (N, *out, C) uint8.
     """
+    # A channel's values lie 3 apart throughout: torch resizes bytes in this format by vector instructions.
     planes = images.permute(0, 3, 1, 2)
-    # channels_last throughout: torch resizes uint8 in this format by vector instructions
     result = images.new_empty(len(images), *out, images.shape[3])
-    edges = _edges(matrices, (images.shape[1], images.shape[2]), out)
+    boxes = _edges(matrices, (images.shape[1], images.shape[2]), out).round().int().tolist()
     mirrored = (matrices[:, [0, 1], [0, 1]] < 0).tolist()
-    for number, (x0, y0, x1, y1) in enumerate(edges.round().int().tolist()):
+    # One by one: boxes differ in size, and two threads were no quicker.
+    for number, (x0, y0, x1, y1) in enumerate(boxes):
         box = planes[number : number + 1, :, y0:y1, x0:x1]
         sized = F.interpolate(box, out, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
         axes = [axis for axis, own in zip((1, 0), mirrored[number]) if own]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -22,6 +22,8 @@ def fill(recipe: Recipe, dataset: Dataset) -> tuple[Recipe, dict[str, str]]:
     reasons = dict(dataset.reasons)
     recipe.data.path = _absolute(recipe.data.path)
     recipe.train.start_from = _absolute(recipe.train.start_from)
+    for section in (recipe.data.costs, recipe.data.augment, recipe.objective):
+        _settle(section)
     recipe.data.size = dataset.size
     recipe.data.stored = dataset.stored if dataset.stored != dataset.size else None
     if recipe.data.batch_size is None:
@@ -50,6 +52,14 @@ def _absolute(path: str | None) -> str | None:
     """A place that a resumed run finds from any folder; names of built-in things stay names."""
     place = Path(path).expanduser() if path is not None else None
     return str(place.absolute()) if place is not None and place.exists() else path
+
+
+def _settle(section: Any) -> None:
+    """Make the places that techniques name absolute, within the section."""
+    for key, value in section.items() if isinstance(section, dict) else ():
+        if key in ("file", "run", "maps"):
+            section[key] = _absolute(value)
+        _settle(value)
 
 
 def _batch_size(dataset: Dataset) -> tuple[int, str]:
