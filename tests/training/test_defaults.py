@@ -11,7 +11,7 @@ import convsmith as cs
 from conftest import make_images
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.recipe import Data, Recipe, load
-from convsmith.training.defaults import fill, precision
+from convsmith.training.defaults import _settle, fill, precision
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_places_that_techniques_name_survive_a_change_of_folder(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "costs.csv").write_text("x")
     section = {"table": {"file": "costs.csv"}, "other": {"class_weight": {"confusion": {"run": "nowhere"}}}}
-    defaults._settle(section)
+    _settle(section)
     assert section["table"] == {"file": str(tmp_path / "costs.csv")}
     assert section["other"] == {"class_weight": {"confusion": {"run": "nowhere"}}}, (
         "left for its own sentence"
