@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from convsmith.data.augment import Augment
 from convsmith.data.batches import Batches, Normalizer, Split
-from convsmith.data.geometry import Crop, Flip
-from convsmith.data.pixels import Decoded
+from convsmith.data.color import Brightness
+from convsmith.data.geometry import Crop, Flip, Rotate
+from convsmith.data.pixels import Decoded, OnTheFly
 from convsmith.data.shuffle import Shuffle
 
 CPU = torch.device("cpu")
@@ -106,3 +110,20 @@ def test_normalizer_takes_mean_pixel_and_mean_image() -> None:
     for mean in (torch.tensor([1.0, 2, 3]), torch.rand(5, 6, 3)):
         expected = ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
         assert torch.allclose(Normalizer(mean, std)(pixels), expected)
+
+
+def test_workers_see_the_same_pictures(tmp_path: Path) -> None:
+    """Decoded on the fly by two workers, or from memory: draws are of the batch, not of a worker."""
+    draws = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (24, 8, 8, 3), generator=draws, dtype=torch.uint8)
+    paths = [tmp_path / f"{number}.png" for number in range(24)]
+    for path, image in zip(paths, pixels):
+        Image.fromarray(image.numpy()).save(path)
+    seen = []
+    for store in (Decoded(pixels, "memory"), OnTheFly(paths, 8, 3, workers=2)):
+        part = Split(store, torch.arange(24), torch.zeros(24, dtype=torch.long))
+        augment = Augment([Flip(), Rotate(40), Brightness()])
+        order = Shuffle(part.targets, seed=1)
+        made = Batches(part, PLAIN, batch_size=7, device=CPU, sampler=order, augment=augment)
+        seen.append(torch.cat([batch.images for batch in made.epoch(2)]))
+    assert seen[0].equal(seen[1])
