@@ -13,7 +13,7 @@ from torch import Tensor
 from convsmith import catalog
 from convsmith.data.color import recolor
 from convsmith.data.geometry import compose
-from convsmith.data.pixels import sized
+from convsmith.data.pixels import cached, sized
 from convsmith.data.resample import resample
 
 
@@ -51,7 +51,14 @@ class Augment:
         self.num_classes = num_classes
         self.size = size
 
-    def __call__(self, pixels: Tensor, rows: Tensor, own: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self,
+        pixels: Tensor,
+        rows: Tensor,
+        own: Tensor,
+        generator: torch.Generator,
+        finish: Callable[[Tensor], Tensor],
+    ) -> Tensor:
         """New pictures of a batch.
 
         Args:
@@ -59,18 +66,37 @@ class Augment:
             rows: of the store, of all images of the batch over all processes, (N,).
             own: which of them are this process's, (n,).
             generator: in the same state on every process.
+            finish: from pictures (n, H, W, C) in [0, 255], uint8 or float32, to what the net reads.
 
         Returns:
-            (n, H, W, C), uint8 or float32, in [0, 255].
+            (n, C, H, W) float32.
         """
-        if self.place:
-            pixels = resample(pixels, compose(self.place, rows, generator)[own], self.size)
+        # Drawn for the batch of all processes, so that any number of them sees the same pictures.
+        matrices = compose(self.place, rows, generator)[own] if self.place else None
+        drawn = [look.draw(len(rows), generator)[own].to(pixels.device) for look in self.looks]
+        count = len(pixels)
+        some = count if pixels.is_cuda else cached(pixels[:1].numel())
+        if some >= count:
+            return finish(self._seen(pixels, matrices, drawn))
+        parts = [slice(start, start + some) for start in range(0, count, some)]
+        result: Tensor | None = None
+        for part in parts:
+            place = matrices[part] if matrices is not None else None
+            images = finish(self._seen(pixels[part], place, [numbers[part] for numbers in drawn]))
+            if result is None:
+                shape = (count, *images.shape[1:])
+                result = torch.empty(shape, device=images.device, memory_format=torch.channels_last)
+            result[part] = images
+        assert result is not None
+        return result
+
+    def _seen(self, pixels: Tensor, matrices: Tensor | None, drawn: Sequence[Tensor]) -> Tensor:
+        if matrices is not None:
+            pixels = resample(pixels, matrices, self.size)
         elif self.size is not None:
             pixels = sized(pixels, self.size)
         if not self.looks:
             return pixels
-        # Drawn for the batch of all processes, so that any number of them sees the same pictures.
-        drawn = [look.draw(len(rows), generator)[own].to(pixels.device) for look in self.looks]
         planes = self._changed(pixels.permute(0, 3, 1, 2).float(), drawn)
         return planes.permute(0, 2, 3, 1)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from convsmith.data.augment import Augment
-from convsmith.data.pixels import Store
+from convsmith.data.pixels import Store, cached
 from convsmith.data.shuffle import generator
 
 
@@ -41,17 +41,6 @@ class Batch:
     share: float
     count: int
     costs: Tensor | None = None
-
-
-def cached(numbers: int) -> int:
-    """How many images of so many float32 numbers stay in a processor's cache over several passes.
-
-    Batches of photographs, a hundred times larger, take six times as long in one go.
-
-    >>> cached(224 * 224 * 3)
-    6
-    """
-    return max(1, (1 << 20) // max(1, numbers))
 
 
 class Normalizer:
@@ -187,5 +176,5 @@ class Batches:
         count = len(everyone) * self.crops
         own = torch.arange(count).view(-1, self.crops)[self.rank :: self.world].flatten()
         rows = self.split.rows[everyone].repeat_interleave(self.crops)
-        images = self.normalize(self.augment(pixels, rows, own, draws))
+        images = self.augment(pixels, rows, own, draws, self.normalize)
         return self.augment.mixed(images, targets, count, own, draws)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from convsmith import recipe as recipes
-from convsmith.data.batches import Normalizer, Split, cached
-from convsmith.data.pixels import Decoded, Resized
+from convsmith.data.batches import Normalizer, Split
+from convsmith.data.pixels import Decoded, Resized, cached
 
 SAMPLE = 20_000
 # Sums of so many squares of bytes are whole numbers below 2^24, which float32 holds exactly.

@@ -115,6 +115,17 @@ def resized(pixels: Bytes, out: tuple[int, int]) -> Bytes:
     return found[0].permute(1, 2, 0).numpy()
 
 
+def cached(numbers: int) -> int:
+    """How many images of so many float32 numbers stay in a processor's cache over several passes.
+
+    Batches of photographs, a hundred times larger, take six times as long in one go.
+
+    >>> cached(224 * 224 * 3)
+    6
+    """
+    return max(1, (1 << 20) // max(1, numbers))
+
+
 class Store(Protocol):
     """Pixels by row, wherever they are."""
 

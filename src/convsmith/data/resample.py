@@ -11,7 +11,7 @@ WHOLE = 1e-3
 
 
 def resample(images: Tensor, matrices: Tensor, size: int | None = None) -> Tensor:
-    """Each image through its matrix, in the cheapest way that is exact for it; outside is 0.
+    """Each image through its matrix, in the cheapest way that is right for it; outside is 0.
 
     Mirrors and whole-pixel shifts are indexed, exactly. Boxes of whole pixels within the image are cut
     out and resized (bilinear, antialiased), on the CPU. Anything else is interpolated once, bilinearly.
@@ -25,38 +25,36 @@ def resample(images: Tensor, matrices: Tensor, size: int | None = None) -> Tenso
         (N, H, W, C), uint8 where nothing was interpolated, else float32.
     """
     height, width = images.shape[1:3]
-    if size not in (None, width):
-        matrices = matrices @ torch.diag(torch.tensor([width / size, height / size, 1]))
-        out = (size, size)
-    elif _shifts(matrices):
-        return move(images, matrices)
-    else:
-        out = (height, width)
-    if images.device.type == "cpu" and _boxes(matrices, (height, width), out):
-        return cut(images, matrices, out)
-    return interpolate(images, matrices, out)
+    out = (size, size) if size is not None else (height, width)
+    if out != (height, width):
+        matrices = matrices @ torch.diag(torch.tensor([width / out[1], height / out[0], 1]))
+    ways = _ways(matrices, (height, width), out, boxes=images.device.type == "cpu")
+    kinds = sorted(set(ways.tolist()))
+    if len(kinds) == 1:
+        return WAYS[kinds[0]](images, matrices, out)
+    # By image, so that what becomes of one doesn't depend on the others.
+    result = torch.empty(len(images), *out, images.shape[3], device=images.device)
+    for kind in kinds:
+        rows = (ways == kind).nonzero().flatten()
+        there = rows.to(images.device)
+        result[there] = WAYS[kind](images[there], matrices[rows], out).float()
+    return result
 
 
-def _straight(matrices: Tensor) -> bool:
-    """Whether no image is turned or slanted."""
-    return not (matrices[:, 0, 1].any() or matrices[:, 1, 0].any())
-
-
-def _shifts(matrices: Tensor) -> bool:
-    signs = matrices[:, [0, 1], [0, 1]].abs()
-    shifts = matrices[:, :2, 2]
-    return _straight(matrices) and bool((signs == 1).all() and (shifts == shifts.round()).all())
-
-
-def _boxes(matrices: Tensor, image: tuple[int, int], out: tuple[int, int]) -> bool:
-    if not _straight(matrices):
-        return False
-    edges = _edges(matrices, image, out)
-    sides = torch.tensor([*image[::-1], *image[::-1]])
-    whole = (edges - edges.round()).abs() < WHOLE
-    inside = (edges > -WHOLE) & (edges < sides + WHOLE)
-    larger = (edges[:, 2:] - edges[:, :2]) > 0.5
-    return bool(whole.all() and inside.all() and larger.all())
+def _ways(matrices: Tensor, image: tuple[int, int], out: tuple[int, int], *, boxes: bool) -> Tensor:
+    """How each image is to be shown: 0 moved, 1 cut, 2 interpolated; (N,)."""
+    straight = (matrices[:, 0, 1] == 0) & (matrices[:, 1, 0] == 0)
+    signs, shifts = matrices[:, [0, 1], [0, 1]].abs(), matrices[:, :2, 2]
+    moved = straight & (signs == 1).all(1) & (shifts == shifts.round()).all(1) & (image == out)
+    ways = torch.where(moved, 0, 2)
+    if boxes:
+        edges = _edges(matrices, image, out)
+        whole = ((edges - edges.round()).abs() < WHOLE).all(1)
+        sides = torch.tensor([*image[::-1], *image[::-1]])
+        inside = ((edges > -WHOLE) & (edges < sides + WHOLE)).all(1)
+        larger = (edges[:, 2:] - edges[:, :2] > 0.5).all(1)
+        ways[straight & ~moved & whole & inside & larger] = 1
+    return ways
 
 
 def _edges(matrices: Tensor, image: tuple[int, int], out: tuple[int, int]) -> Tensor:
@@ -69,12 +67,13 @@ def _edges(matrices: Tensor, image: tuple[int, int], out: tuple[int, int]) -> Te
     return torch.cat([middle - half, middle + half], 1)
 
 
-def move(images: Tensor, matrices: Tensor) -> Tensor:
+def move(images: Tensor, matrices: Tensor, out: tuple[int, int] | None = None) -> Tensor:
     """Apply mirrors and whole-pixel shifts by indexing: exact, without interpolation; outside is 0.
 
     Args:
         images: (N, H, W, C), any dtype and device.
         matrices: (N, 3, 3) with -1 or 1 on the diagonal and integer shifts in the last column.
+        out: nothing but the images' own height and width.
 
     >>> row = torch.tensor([1, 2, 3]).view(1, 1, 3, 1)
     >>> move(row, torch.tensor([[[1.0, 0, 1], [0, 1, 0], [0, 0, 1]]])).flatten()
@@ -147,3 +146,7 @@ def interpolate(images: Tensor, matrices: Tensor, out: tuple[int, int]) -> Tenso
         torch.add((row * xs)[:, None, :], (column * ys + shift)[:, :, None], out=grid[..., axis])
     planes = images.permute(0, 3, 1, 2).float()
     return F.grid_sample(planes, grid, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+
+
+# By the numbers that _ways gives.
+WAYS = (move, cut, interpolate)
