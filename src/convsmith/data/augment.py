@@ -108,7 +108,8 @@ class Augment:
                 if total is None:
                     mean = self._means(planes, place)
                 own = look.colors(numbers, mean)
-                mean = (own[:, :3, :3] @ mean[:, :, None]).squeeze(2) + own[:, :3, 3]
+                if self._reads_mean(place + 1):
+                    mean = (own[:, :3, :3] @ mean[:, :, None]).squeeze(2) + own[:, :3, 3]
                 total = own if total is None else own @ total
                 continue
             if total is not None:
@@ -118,9 +119,12 @@ class Augment:
 
     def _means(self, planes: Tensor, place: int) -> Tensor:
         """Mean colors (n, 3) in [0, 1], where one of the augmentations from ``place`` on reads them."""
-        if any(getattr(look, "needs_mean", False) for look in self.looks[place:]):
+        if self._reads_mean(place):
             return (planes.mean((2, 3)) / 255).expand(-1, 3)
         return planes.new_zeros(len(planes), 3)
+
+    def _reads_mean(self, place: int) -> bool:
+        return any(getattr(look, "needs_mean", False) for look in self.looks[place:])
 
     def mixed(
         self, images: Tensor, targets: Tensor, count: int, own: Tensor, generator: torch.Generator

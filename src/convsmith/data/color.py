@@ -18,7 +18,8 @@ from convsmith.data.geometry import uniform
 # ITU-R BT.601, as in torchvision and Pillow
 LUMA = (0.299, 0.587, 0.114)
 # Red, green, blue to luminance and two axes of color (YIQ).
-YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
+TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+FROM_YIQ = torch.linalg.inv(TO_YIQ)
 Amount = Annotated[float, Ge(0), Le(1)]
 
 
@@ -51,12 +52,11 @@ def luma_matrix(device: torch.device) -> Tensor:
 def hue_matrix(turns: Tensor) -> Tensor:
     """Turn colors around the grey axis in YIQ space, luminance kept; (n,) whole turns to (n, 4, 4)."""
     angle = turns * (2 * torch.pi)
-    turn = torch.eye(3, device=turns.device).repeat(len(turns), 1, 1)
+    turn = torch.eye(3, device=turns.device).expand(len(turns), 3, 3).clone()
     turn[:, 1, 1] = turn[:, 2, 2] = angle.cos()
     turn[:, 1, 2], turn[:, 2, 1] = -angle.sin(), angle.sin()
-    to = torch.tensor(YIQ, device=turns.device)
-    matrices = torch.eye(4, device=turns.device).repeat(len(turns), 1, 1)
-    matrices[:, :3, :3] = torch.linalg.inv(to) @ turn @ to
+    matrices = torch.eye(4, device=turns.device).expand(len(turns), 4, 4).clone()
+    matrices[:, :3, :3] = FROM_YIQ.to(turns.device) @ turn @ TO_YIQ.to(turns.device)
     return matrices
 
 

@@ -41,6 +41,6 @@ class FancyPca:
         return torch.randn(n, 3, generator=generator) * self.std
 
     def colors(self, drawn: Tensor, mean: Tensor) -> Tensor:
-        matrices = torch.eye(4, device=drawn.device).repeat(len(drawn), 1, 1)
+        matrices = torch.eye(4, device=drawn.device).expand(len(drawn), 4, 4).clone()
         matrices[:, :3, 3] = (drawn * self.values.to(drawn.device)) @ self.vectors.T.to(drawn.device)
         return matrices

@@ -6,6 +6,7 @@ input pixel it shows, so that the list ``[a, b]`` (first a, then b) composes to 
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Sequence
 from typing import Annotated, Protocol
@@ -15,6 +16,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from convsmith.catalog import technique
+
+EYE = torch.eye(3)
 
 
 class Geometry(Protocol):
@@ -34,7 +37,7 @@ def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tens
 
 def eyes(n: int) -> Tensor:
     """The matrices that leave n images alone."""
-    return torch.eye(3).repeat(n, 1, 1)
+    return EYE.expand(n, 3, 3).clone()
 
 
 def scaling(factors: Tensor) -> Tensor:
@@ -264,10 +267,15 @@ class Shear:
         return shearing(uniform(2 * n, -self.degrees, self.degrees, generator).view(n, 2))
 
 
+@functools.cache
+def _reads_rows(kind: type[Geometry]) -> bool:
+    return "rows" in inspect.signature(kind.matrices).parameters
+
+
 def compose(augmentations: Sequence[Geometry], rows: Tensor, generator: torch.Generator) -> Tensor:
     """Draw and multiply the matrices of a list for the images at ``rows`` (n,) of the store; (n, 3, 3)."""
     total = eyes(len(rows))
     for augmentation in augmentations:
-        which = {"rows": rows} if "rows" in inspect.signature(augmentation.matrices).parameters else {}
+        which = {"rows": rows} if _reads_rows(type(augmentation)) else {}
         total = total @ augmentation.matrices(len(rows), generator, **which)
     return total

@@ -44,6 +44,8 @@ def resample(images: Tensor, matrices: Tensor, size: int | None = None) -> Tenso
 def _ways(matrices: Tensor, image: tuple[int, int], out: tuple[int, int], *, boxes: bool) -> Tensor:
     """How each image is to be shown: 0 moved, 1 cut, 2 interpolated; (N,)."""
     straight = (matrices[:, 0, 1] == 0) & (matrices[:, 1, 0] == 0)
+    if not straight.any():
+        return torch.full((len(matrices),), 2)
     signs, shifts = matrices[:, [0, 1], [0, 1]].abs(), matrices[:, :2, 2]
     moved = straight & (signs == 1).all(1) & (shifts == shifts.round()).all(1) & (image == out)
     ways = torch.where(moved, 0, 2)
