@@ -13,8 +13,8 @@ from torch import Tensor
 from convsmith import catalog
 from convsmith.data.color import recolor
 from convsmith.data.geometry import compose
-from convsmith.data.pixels import cached, sized
-from convsmith.data.resample import resample
+from convsmith.data.pixels import cached
+from convsmith.data.resample import View
 
 
 def build(section: Mapping[str, Any], **given: Callable[[], Any]) -> list[Any]:
@@ -57,7 +57,7 @@ class Augment:
         rows: Tensor,
         own: Tensor,
         generator: torch.Generator,
-        finish: Callable[[Tensor], Tensor],
+        finish: Callable[[Tensor, Tensor | None], Tensor],
     ) -> Tensor:
         """New pictures of a batch.
 
@@ -66,35 +66,30 @@ class Augment:
             rows: of the store, of all images of the batch over all processes, (N,).
             own: which of them are this process's, (n,).
             generator: in the same state on every process.
-            finish: from pictures (n, H, W, C) in [0, 255], uint8 or float32, to what the net reads.
+            finish: from pictures (n, H, W, C) in [0, 255], uint8 or float32, to what the net reads; written
+                to its second argument (n, H, W, C) if there is one.
 
         Returns:
             (n, C, H, W) float32.
         """
         # Drawn for the batch of all processes, so that any number of them sees the same pictures.
-        matrices = compose(self.place, rows, generator)[own] if self.place else None
+        view = self._view(pixels, compose(self.place, rows, generator)[own])
         drawn = [look.draw(len(rows), generator)[own].to(pixels.device) for look in self.looks]
-        count = len(pixels)
-        some = count if pixels.is_cuda else cached(pixels[:1].numel())
-        if some >= count:
-            return finish(self._seen(pixels, matrices, drawn))
-        parts = [slice(start, start + some) for start in range(0, count, some)]
-        result: Tensor | None = None
-        for part in parts:
-            place = matrices[part] if matrices is not None else None
-            images = finish(self._seen(pixels[part], place, [numbers[part] for numbers in drawn]))
-            if result is None:
-                shape = (count, *images.shape[1:])
-                result = torch.empty(shape, device=images.device, memory_format=torch.channels_last)
-            result[part] = images
-        assert result is not None
-        return result
+        some = len(pixels) if pixels.is_cuda else cached(pixels[:1].numel())
+        if some >= len(pixels):
+            return finish(self._seen(pixels, view, drawn), None)
+        result = torch.empty(len(pixels), *view.out, pixels.shape[3], device=pixels.device)
+        for start in range(0, len(pixels), some):
+            part = slice(start, start + some)
+            finish(self._seen(pixels[part], view[part], [own[part] for own in drawn]), result[part])
+        return result.permute(0, 3, 1, 2)
 
-    def _seen(self, pixels: Tensor, matrices: Tensor | None, drawn: Sequence[Tensor]) -> Tensor:
-        if matrices is not None:
-            pixels = resample(pixels, matrices, self.size)
-        elif self.size is not None:
-            pixels = sized(pixels, self.size)
+    def _view(self, pixels: Tensor, matrices: Tensor) -> View:
+        out = (pixels.shape[1], pixels.shape[2]) if self.size is None else (self.size, self.size)
+        return View.of(pixels, matrices, out)
+
+    def _seen(self, pixels: Tensor, view: View, drawn: Sequence[Tensor]) -> Tensor:
+        pixels = view(pixels)
         if not self.looks:
             return pixels
         planes = self._changed(pixels.permute(0, 3, 1, 2).float(), drawn)

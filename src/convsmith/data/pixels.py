@@ -80,7 +80,7 @@ def _plain_jpeg(opened: Image.Image, content: bytes) -> bool:
         opened.format == "JPEG"
         and opened.mode in ("RGB", "L")
         and content.endswith(b"\xff\xd9")
-        and opened.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        and ("exif" not in opened.info or opened.getexif().get(ExifTags.Base.Orientation, 1) == 1)
     )
 
 

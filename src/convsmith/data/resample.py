@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,21 +26,41 @@ def resample(images: Tensor, matrices: Tensor, size: int | None = None) -> Tenso
     Returns:
         (N, H, W, C), uint8 where nothing was interpolated, else float32.
     """
-    height, width = images.shape[1:3]
-    out = (size, size) if size is not None else (height, width)
-    if out != (height, width):
-        matrices = matrices @ torch.diag(torch.tensor([width / out[1], height / out[0], 1]))
-    ways = _ways(matrices, (height, width), out, boxes=images.device.type == "cpu")
-    kinds = sorted(set(ways.tolist()))
-    if len(kinds) == 1:
-        return WAYS[kinds[0]](images, matrices, out)
-    # By image, so that what becomes of one doesn't depend on the others.
-    result = torch.empty(len(images), *out, images.shape[3], device=images.device)
-    for kind in kinds:
-        rows = (ways == kind).nonzero().flatten()
-        there = rows.to(images.device)
-        result[there] = WAYS[kind](images[there], matrices[rows], out).float()
-    return result
+    out = (size, size) if size is not None else (images.shape[1], images.shape[2])
+    return View.of(images, matrices, out)(images)
+
+
+@dataclass(frozen=True)
+class View:
+    """How a batch of images is to be shown: the matrices, and for each which of WAYS."""
+
+    matrices: Tensor
+    ways: Tensor
+    out: tuple[int, int]
+
+    @classmethod
+    def of(cls, images: Tensor, matrices: Tensor, out: tuple[int, int]) -> View:
+        """Of images (N, H, W, C) through matrices in their pixels, with ``out``, height and width, made."""
+        height, width = images.shape[1:3]
+        if out != (height, width):
+            matrices = matrices @ torch.diag(torch.tensor([width / out[1], height / out[0], 1]))
+        ways = _ways(matrices, (height, width), out, boxes=images.device.type == "cpu")
+        return cls(matrices, ways, out)
+
+    def __getitem__(self, part: slice) -> View:
+        return View(self.matrices[part], self.ways[part], self.out)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        kinds = sorted(set(self.ways.tolist()))
+        if len(kinds) == 1:
+            return WAYS[kinds[0]](images, self.matrices, self.out)
+        # By image, so that what becomes of one doesn't depend on the others.
+        result = torch.empty(len(images), *self.out, images.shape[3], device=images.device)
+        for kind in kinds:
+            rows = (self.ways == kind).nonzero().flatten()
+            there = rows.to(images.device)
+            result[there] = WAYS[kind](images[there], self.matrices[rows], self.out).float()
+        return result
 
 
 def _ways(matrices: Tensor, image: tuple[int, int], out: tuple[int, int], *, boxes: bool) -> Tensor:
