@@ -153,7 +153,7 @@ def guided() -> str:
 
 Scenes of 64 x 64 pixels in which a digit of 28 pixels among pieces of other digits makes the class;
 {found["images"]["train"]:,} to train on, {found["images"]["test"]:,} to test, {len(found["seeds"])} seeds.
-Crops show 10% to 50% of the area. The response maps come from the net without crops.
+Crops show 25% to 80% of the area. The response maps come from the net without crops.
 
 {table(["", "test accuracy %"], rows)}
 
