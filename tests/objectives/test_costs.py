@@ -102,6 +102,12 @@ def test_pairs_name_the_dear_mistakes() -> None:
 def test_frequent_confusions_cost_more(tmp_path: Path) -> None:
     file = written(tmp_path, "true,ill,unsure,well\nill,5,4,1\nunsure,0,10,0\nwell,0,1,19\n")
     costs = confusion(CLASSES, file)
-    shares = torch.tensor([[0, 5 / 10, 2 / 10], [1 / 10, 0, 1 / 10], [1 / 20, 2 / 20, 0]])
-    assert torch.allclose(costs.float(), shares / (shares.sum() / 6))
+    shares = torch.tensor([[0, 4 / 10, 1 / 10], [0, 0, 0], [0, 1 / 20, 0]])
+    expected = (1 + shares / (shares.sum() / 6)) / 2 * (1 - torch.eye(3))
+    assert torch.allclose(costs.float(), expected)
     assert costs.sum().item() == pytest.approx(6)
+
+
+def test_a_run_without_mistakes_makes_them_all_alike(tmp_path: Path) -> None:
+    file = written(tmp_path, "true,ill,unsure,well\nill,5,0,0\nunsure,0,10,0\nwell,0,0,19\n")
+    assert confusion(CLASSES, file).equal(1 - torch.eye(3).double())

@@ -166,16 +166,16 @@ def confusion_counts(run: str | Path, classes: Sequence[str]) -> Tensor:
     use="mistakes that a first run often makes shall cost more in the next",
 )
 def confusion(classes: Sequence[str], run: str | None = None) -> Tensor:
-    """C(i, j) = share of class i's validation images that a run took for j, over the mean of all such shares.
+    """C(i, j) = (1 + s) / 2, s the share of class i's validation images taken for j, over the mean share.
 
-    One image is added to each mistake, so that none is free.
+    The 1 is for mistakes that the run never made: were they free, they would become the cheapest decisions.
 
     Args:
         classes: names of the K classes.
         run: the run's folder, or its confusion.csv.
 
     Returns:
-        (K, K) float64 with zeros on the diagonal and a mean of 1 off it.
+        (K, K) float64 with zeros on the diagonal and a mean of 1 off it; all ones if the run made no mistake.
 
     Raises:
         UserError: if the run has no confusion.csv or other classes.
@@ -189,10 +189,11 @@ def confusion(classes: Sequence[str], run: str | None = None) -> Tensor:
     if run is None:
         raise UserError("cost confusion needs a run, e.g. --set data.costs.confusion.run=runs/first")
     counts = confusion_counts(run, classes)
-    shares = (counts + 1) / counts.sum(1, keepdim=True).clamp_min(1)
-    shares.fill_diagonal_(0)
+    shares = (counts / counts.sum(1, keepdim=True).clamp_min(1)).fill_diagonal_(0)
     k = len(classes)
-    return shares / (shares.sum() / (k * (k - 1)))
+    mean = shares.sum() / (k * (k - 1))
+    relative = shares / mean if mean > 0 else torch.ones_like(shares)
+    return ((1 + relative) / 2).fill_diagonal_(0)
 
 
 def decide(probabilities: Tensor, costs: Tensor | None) -> Tensor:
