@@ -71,6 +71,8 @@ def test_mistakes(images: Path, tmp_path: Path, words: list[str], message: str) 
         cs.augment(images, out=tmp_path / "page.html", set=words)
     with pytest.raises(UserError, match="there is no folder"):
         cs.augment(images, out=tmp_path / "nowhere/page.html")
+    with pytest.raises(UserError, match="is a folder; name a file in it"):
+        cs.augment(images, out=tmp_path)
 
 
 def test_mixing_needs_terms_that_take_mixtures(images: Path, tmp_path: Path) -> None:

@@ -13,9 +13,7 @@ from convsmith.data.batches import Batches, Split
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.data.scan import Track, silent
 from convsmith.data.shuffle import generator
-from convsmith.errors import UserError, shown
-from convsmith.run.directory import write
-from convsmith.verbs.disk import disk_errors
+from convsmith.verbs.disk import save
 
 
 def augment(
@@ -65,14 +63,7 @@ def augment(
     )
     pictures = [next(batches.epoch(epoch)) for epoch in range(draws)]
     page = augmentation.render(dataset, plan, reasons.get("data.augment", ""), part, pictures)
-    target = Path(out).expanduser()
-    with disk_errors(target):
-        try:
-            write(target, page)
-        except FileNotFoundError:
-            raise UserError(
-                f"there is no folder {shown(target.parent)}; make it, or choose another --out"
-            ) from None
+    save(Path(out).expanduser(), page)
     return {"out": str(out), "images": len(part), "draws": draws, "augment": plan.data.augment}
 
 

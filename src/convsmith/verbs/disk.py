@@ -1,4 +1,4 @@
-"""A full disk while something is written: one sentence, and how to go on."""
+"""Files that a user asked for: what can go wrong when they are written, each in one sentence."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from convsmith.errors import UserError, shown
+from convsmith.run.directory import write
 
 DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",
@@ -27,3 +28,20 @@ def disk_errors(path: Path) -> Iterator[None]:
             f"{DISK_ERRORS[error.errno]} ({error.filename or shown(path)}); make room, then go on with: "
             f"convsmith train --out {shown(path)} --resume"
         ) from None
+
+
+def save(target: Path, content: str | bytes) -> None:
+    """Write a file that the user named, whole or not at all.
+
+    Raises:
+        UserError: if its folder isn't there, it is a folder itself, or the disk is full.
+    """
+    if target.is_dir():
+        raise UserError(f"{shown(target)} is a folder; name a file in it")
+    with disk_errors(target):
+        try:
+            write(target, content)
+        except FileNotFoundError:
+            raise UserError(
+                f"there is no folder {shown(target.parent)}; make it, or choose another --out"
+            ) from None

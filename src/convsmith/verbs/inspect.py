@@ -17,7 +17,7 @@ from convsmith.nn.weights import weights
 from convsmith.run.device import pick_device
 from convsmith.run.directory import RunDirectory, write
 from convsmith.run.predictor import Predictor, load
-from convsmith.verbs.disk import disk_errors
+from convsmith.verbs.disk import disk_errors, save
 from convsmith.verbs.evaluate import report
 
 if TYPE_CHECKING:
@@ -212,10 +212,4 @@ def response_maps(
 def _save(target: Path, **arrays: np.ndarray[Any, Any]) -> None:
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-    with disk_errors(target):
-        try:
-            write(target, stream.getvalue())
-        except FileNotFoundError:
-            raise UserError(
-                f"there is no folder {shown(target.parent)}; make it, or choose another file"
-            ) from None
+    save(target, stream.getvalue())
