@@ -28,7 +28,7 @@ def normalized(weights: Tensor, counts: Tensor) -> Tensor:
     "inverse",
     source="King & Zeng 2001; scikit-learn's class_weight='balanced'",
     chapter="11 不平衡样本 imbalance",
-    use="every class counts the same in the objective",
+    use="every class counts the same; not with ratios of 100, where single images throw the net about",
 )
 def inverse(counts: Tensor, power: Annotated[float, Ge(0)] = 1.0) -> Tensor:
     """w_k ~ n_k^-power.
@@ -48,7 +48,7 @@ def inverse(counts: Tensor, power: Annotated[float, Ge(0)] = 1.0) -> Tensor:
     "effective_number",
     source="Cui et al. 2019, Class-balanced loss based on effective number of samples, equation 2",
     chapter="11 不平衡样本 imbalance",
-    use="as inverse, without drowning the objective in classes of a few images",
+    use="as inverse, a little milder with classes of a few images",
 )
 def effective_number(counts: Tensor, beta: Annotated[float, Ge(0), Lt(1)] = 0.999) -> Tensor:
     """w_k ~ (1 - beta) / (1 - beta^n_k): images overlap, the next one of a large class says less.
