@@ -33,7 +33,7 @@ def test_a_term_that_reads_something_unknown_is_refused() -> None:
             return logits.sum()
 
     with pytest.raises(
-        UserError, match="term odd reads 'logits'; a term can read features, head, images, input"
+        UserError, match="term odd reads 'logits'; a term can read costs, features, head, images, input"
     ):
         Objective({"odd": Odd()})
 
