@@ -18,15 +18,16 @@ DISK_ERRORS = {
 
 
 @contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path, remedy: str | None = None) -> Iterator[None]:
+    """Say which disk is full, and what to do after making room: by default, to resume the run in ``path``."""
     try:
         yield
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
+        remedy = remedy or f"go on with: convsmith train --out {shown(path)} --resume"
         raise UserError(
-            f"{DISK_ERRORS[error.errno]} ({error.filename or shown(path)}); make room, then go on with: "
-            f"convsmith train --out {shown(path)} --resume"
+            f"{DISK_ERRORS[error.errno]} ({error.filename or shown(path)}); make room, then {remedy}"
         ) from None
 
 
@@ -38,7 +39,7 @@ def save(target: Path, content: str | bytes) -> None:
     """
     if target.is_dir():
         raise UserError(f"{shown(target)} is a folder; name a file in it")
-    with disk_errors(target):
+    with disk_errors(target, "try again"):
         try:
             write(target, content)
         except FileNotFoundError:
