@@ -28,12 +28,12 @@ def measure(train: Split, options: recipes.Normalize) -> Normalizer:
     """Mean and standard deviation of the training images; of 20,000 random ones if there are more on disk."""
     rows = sampled(train)
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
-    numbers = int(next(train.store.stream([rows[:1]])).numel())
-    for pixels in train.store.stream(torch.split(rows, min(EXACT, cached(numbers)))):
-        values = pixels.float()
-        count += len(values)
-        total = total + values.sum(0).double().cpu()
-        squares = squares + values.square_().sum(0).double().cpu().sum((0, 1))
+    for pixels in train.store.stream(torch.split(rows, EXACT)):
+        count += len(pixels)
+        for part in torch.split(pixels, cached(pixels[:1].numel())):
+            values = part.float()
+            total = total + values.sum(0).double().cpu()
+            squares = squares + values.square_().sum(0).double().cpu().sum((0, 1))
     mean_image: Tensor = total / count
     mean = mean_image.mean((0, 1))
     places = mean_image.shape[0] * mean_image.shape[1]

@@ -22,7 +22,6 @@ from filelock import FileLock
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from convsmith.data.builtin import cache_folder
 from convsmith.data.scan import Broken, Header, Track, parallel, silent
@@ -86,6 +85,9 @@ def _plain_jpeg(opened: Image.Image, content: bytes) -> bool:
 
 def _quickly(content: bytes, channels: int) -> Bytes:
     """The same pixels as Pillow's, in three quarters of the time: torchvision makes no copy of them."""
+    # Here: loading a model, and reading anything but JPEGs, need not wait a second for it.
+    from torchvision.io import ImageReadMode, decode_jpeg
+
     mode = ImageReadMode.GRAY if channels == 1 else ImageReadMode.RGB
     planes = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode)
     return np.ascontiguousarray(planes.permute(1, 2, 0).numpy())
@@ -96,23 +98,8 @@ def _fitted(pixels: Bytes, size: int) -> Bytes:
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    return resized(pixels[top : top + side, left : left + side], (size, size))
-
-
-def resized(pixels: Bytes, out: tuple[int, int]) -> Bytes:
-    """One image (H, W, C) at another height and width, bilinear and antialiased.
-
-    torch's resizing of bytes is several times as fast as Pillow's.
-
-    >>> resized(np.full((4, 6, 3), 9, np.uint8), (2, 2)).shape
-    (2, 2, 3)
-    """
-    given = torch.from_numpy(np.ascontiguousarray(pixels))
-    height, width, channels = given.shape
-    # By strides: else the axis of one image hides that channels come last, which takes twice as long.
-    planes = given.as_strided((1, channels, height, width), (given.numel(), 1, width * channels, channels))
-    found = F.interpolate(planes, out, mode="bilinear", antialias=True)
-    return found[0].permute(1, 2, 0).numpy()
+    square = torch.from_numpy(pixels).unsqueeze(0)[:, top : top + side, left : left + side]
+    return np.ascontiguousarray(sized(square, size)[0].numpy())
 
 
 def cached(numbers: int) -> int:
