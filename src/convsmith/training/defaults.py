@@ -103,6 +103,9 @@ def _optimizer(recipe: Recipe, dataset: Dataset, reasons: dict[str, str]) -> dic
     if recipe.optimizer is None:
         recipe.optimizer = "sgd"
     name, arguments = catalog.split("optimizer", recipe.optimizer)
+    if name == "lbfgs" and recipe.train.channels_last:
+        recipe.train.channels_last = False
+        reasons["train.channels_last"] = "torch's L-BFGS takes gradients in the usual order only"
     if name == "sgd" and "lr" not in arguments:
         assert recipe.model is not None
         model = catalog.split("model", recipe.model)[0]

@@ -13,10 +13,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from convsmith.data.batches import Batches
+from convsmith.data.batches import Batch, Batches
 from convsmith.data.targets import Measure, measure_of
 from convsmith.errors import UserError
 from convsmith.objectives.regularizers import Regularizer
+from convsmith.training.optimizers import rising
 from convsmith.training.task import Task
 
 Row = dict[str, float]
@@ -27,8 +28,8 @@ class Fit:
     """All that changes while a net is trained, and the parts that change it.
 
     ``epoch`` and ``batch`` are the next ones to do; ``history`` has a row for each epoch done; ``sums``
-    hold the current epoch's totals on the device; a callback that sets ``stop`` (a reason) ends the
-    training after the epoch.
+    hold the current epoch's totals and ``loss`` the last batch's loss, on the device; a callback that sets
+    ``stop`` (a reason) ends the training after the epoch.
     """
 
     fabric: Fabric
@@ -50,9 +51,15 @@ class Fit:
     history: list[Row] = field(default_factory=list)
     best: Row | None = None
     sums: dict[str, Tensor] = field(default_factory=dict)
+    loss: Tensor | None = None
     stop: str | None = None
     # Seconds of training in this epoch and images seen in them, since the process started.
     clock: tuple[float, int] = (0.0, 0)
+
+    @property
+    def closure(self) -> bool:
+        """Whether the optimizer evaluates a batch several times, as L-BFGS does."""
+        return isinstance(getattr(self.optimizer, "optimizer", self.optimizer), torch.optim.LBFGS)
 
     @property
     def model(self) -> nn.Module:
@@ -94,37 +101,68 @@ def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
     seen = 0
     previous: Tensor | None = None
     for batch in state.train.epoch(state.epoch, first=state.batch):
-        # Randomness is a pure function of where we are, so that a resumed run draws what it would have.
-        torch.manual_seed(_seed(state.seed, state.epoch, state.batch, state.fabric.global_rank))
         first = state.batch - state.batch % state.accumulate
         together = min(state.accumulate, length - first)
         update = state.batch + 1 == first + together
-        rate = state.schedule(state.epoch + first / length, state.epochs)
-        for group in state.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * rate
-
-        with state.fabric.no_backward_sync(state.wrapped, enabled=not update):
-            terms, logits = state.wrapped(batch.images, batch.targets, batch.costs)
-            loss = total(state, terms, batch.share)
-            state.fabric.backward(loss / together)
+        set_rates(state, state.epoch + first / length)
+        if state.closure:
+            terms, logits, loss = _update_by_closure(state, batch)
+        else:
+            with state.fabric.no_backward_sync(state.wrapped, enabled=not update):
+                terms, logits, loss = _gradients(state, batch, together)
+            if update:
+                if state.clip is not None:
+                    state.fabric.clip_gradients(state.wrapped, state.optimizer, max_norm=state.clip)
+                state.optimizer.step()
         if update:
-            if state.clip is not None:
-                state.fabric.clip_gradients(state.wrapped, state.optimizer, max_norm=state.clip)
-            state.optimizer.step()
             state.optimizer.zero_grad()
             if state.average is not None:
                 state.average.update_parameters(state.task.model)
         figures = {name: regularizer.figure() for name, regularizer in state.regularizers.items()}
-        _tally(state, state.sums, "train", {**terms, **figures}, logits.detach(), batch.targets)
+        _tally(state, state.sums, "train", {**terms, **figures}, logits, batch.targets)
         # The loss before this one is known by now: asking for this one would make the GPU wait.
         _refuse_nonfinite(state, previous)
-        previous = loss.detach()
+        previous = state.loss = loss
         state.batch += 1
         seen += batch.count
         state.clock = (time.perf_counter() - started, seen)
         if update:
             call("on_batch_end")
     _refuse_nonfinite(state, previous)
+
+
+def set_rates(state: Fit, epoch: float) -> None:
+    """Rate and momentum of every group of parameters, as functions of the position alone."""
+    factor = state.schedule(epoch, state.epochs)
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+        if "momentum_path" in group:
+            group["momentum"] = rising(epoch / state.epochs, *group["momentum_path"])
+
+
+def _gradients(state: Fit, batch: Batch, together: int = 1) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Feed-forward, objective, back-propagation: the terms, the logits and the loss."""
+    # Randomness is a pure function of where we are, so that a resumed run draws what it would have.
+    torch.manual_seed(_seed(state.seed, state.epoch, state.batch, state.fabric.global_rank))
+    terms, logits = state.wrapped(batch.images, batch.targets, batch.costs)
+    loss = total(state, terms, batch.share)
+    state.fabric.backward(loss / together)
+    return terms, logits.detach(), loss.detach()
+
+
+def _update_by_closure(state: Fit, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """An update that evaluates the same batch several times; the figures are those before it."""
+    found: list[tuple[dict[str, Tensor], Tensor, Tensor]] = []
+
+    def evaluate() -> Tensor:
+        state.optimizer.zero_grad()
+        terms, logits, loss = _gradients(state, batch)
+        if not found:
+            found.append(({name: value.detach() for name, value in terms.items()}, logits, loss))
+        return loss
+
+    state.optimizer.step(evaluate)
+    return found[0]
 
 
 def total(state: Fit, terms: dict[str, Tensor], share: float) -> Tensor:

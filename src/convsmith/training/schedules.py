@@ -26,6 +26,11 @@ def warmed(epoch: float, warmup: float) -> float:
     return min(1.0, max(epoch, 1e-3) / warmup) if warmup else 1.0
 
 
+def _passed(epoch: float, epochs: float, warmup: float) -> float:
+    """Share of the time after the warm-up that has passed, in [0, 1]."""
+    return min(1.0, max(0.0, epoch - warmup) / max(epochs - warmup, 1e-9))
+
+
 @technique(
     "schedule",
     "constant",
@@ -106,5 +111,92 @@ class Cosine:
     def __call__(self, epoch: float, epochs: float) -> float:
         if epoch < self.warmup:
             return warmed(epoch, self.warmup)
-        passed = min(1.0, (epoch - self.warmup) / max(epochs - self.warmup, 1e-9))
+        passed = _passed(epoch, epochs, self.warmup)
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * passed)) / 2
+
+
+@technique(
+    "schedule",
+    "exponential",
+    source="Bengio 2012, Practical recommendations",
+    chapter="10 网络训练 training",
+    use="a steady decay without milestones",
+)
+class Exponential:
+    """final^t, with t the share of the time after the warm-up: each epoch multiplies the rate by one factor.
+
+    Args:
+        final: the factor at the end, in (0, 1].
+        warmup: epochs of linear rise.
+
+    >>> [round(Exponential(final=0.01)(epoch, 10), 3) for epoch in (0, 5, 10)]
+    [1.0, 0.1, 0.01]
+    """
+
+    def __init__(self, final: Share = 0.01, warmup: Epochs = 0.0) -> None:
+        self.final = final
+        self.warmup = warmup
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        if epoch < self.warmup:
+            return warmed(epoch, self.warmup)
+        return float(self.final ** _passed(epoch, epochs, self.warmup))
+
+
+@technique(
+    "schedule",
+    "inverse_time",
+    source="Robbins & Monro 1951; Bottou 2012",
+    chapter="10 网络训练 training",
+    use="convex problems: the decay under which stochastic gradients provably converge",
+)
+class InverseTime:
+    """1 / (1 + k t), with t the share of the time after the warm-up.
+
+    Args:
+        k: how much: the factor at the end is 1 / (1 + k).
+        warmup: epochs of linear rise.
+
+    >>> [round(InverseTime(k=9)(epoch, 10), 3) for epoch in (0, 5, 10)]
+    [1.0, 0.182, 0.1]
+    """
+
+    def __init__(self, k: Annotated[float, Ge(0)] = 99.0, warmup: Epochs = 0.0) -> None:
+        self.k = k
+        self.warmup = warmup
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        if epoch < self.warmup:
+            return warmed(epoch, self.warmup)
+        return 1 / (1 + self.k * _passed(epoch, epochs, self.warmup))
+
+
+@technique(
+    "schedule",
+    "cyclic_cosine",
+    source="Huang et al. 2017, Snapshot ensembles, equation 2",
+    chapter="10 网络训练 training",
+    use="snapshots: the net converges once a cycle",
+)
+class CyclicCosine:
+    """(1 + cos(pi t)) / 2, with t the share of the current of ``cycles`` equal cycles after the warm-up.
+
+    Args:
+        cycles: M.
+        warmup: epochs of linear rise, before the first cycle only.
+
+    >>> [round(CyclicCosine(cycles=2)(epoch, 20), 3) for epoch in (0, 5, 9.999, 10, 15)]
+    [1.0, 0.5, 0.0, 1.0, 0.5]
+    """
+
+    def __init__(self, cycles: Annotated[int, Ge(1)] = 5, warmup: Epochs = 0.0) -> None:
+        self.cycles = cycles
+        self.warmup = warmup
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        if epoch < self.warmup:
+            return warmed(epoch, self.warmup)
+        passed = _passed(epoch, epochs, self.warmup) * self.cycles
+        # The end of the last cycle is an end, not the start of one more.
+        inside = passed % 1 if passed < self.cycles else 1.0
+        return (1 + math.cos(math.pi * inside)) / 2

@@ -128,6 +128,8 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
     task = Task(model, objective).to(fabric.device)
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
     optimizer = catalog.build("optimizer", recipe.optimizer, params=trained)
+    if isinstance(optimizer, torch.optim.LBFGS):
+        _refuse_for_lbfgs(options, fabric.world_size)
     for regularizer in regularizers.values():
         regularizer.attach(model, optimizer)
     for group in optimizer.param_groups:
@@ -154,6 +156,18 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
         regularizers=regularizers,
         measure=measure_of(dataset.encoding),
     )
+
+
+def _refuse_for_lbfgs(options: recipes.Train, processes: int) -> None:
+    """Its line search evaluates a batch until it is content: alone, at once, and without scaled losses."""
+    for given, remedy in (
+        (processes > 1, "train with one process"),
+        (options.accumulate > 1, "leave out train.accumulate, and raise data.batch_size"),
+        (options.clip is not None, "leave out train.clip"),
+        (options.precision == "16-mixed", "set train.precision=32-true"),
+    ):
+        if given:
+            raise UserError(f"optimizer lbfgs evaluates a batch several times an update: {remedy}")
 
 
 def _refuse_compile() -> None:
