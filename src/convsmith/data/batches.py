@@ -132,6 +132,12 @@ class Batches:
         count = len(self.sampler) if self.sampler is not None else len(self.split)  # type: ignore[arg-type]
         return max(1, math.ceil(count / max(1, self.batch_size // self.crops)))
 
+    def sample(self, count: int) -> Batches:
+        """About ``count`` of the images, evenly spread, in one batch, plain and in their own order."""
+        rows = torch.linspace(0, len(self.split) - 1, min(count, len(self.split))).long()
+        some = Split(self.split.store, self.split.rows[rows], self.split.targets[rows])
+        return Batches(some, self.normalize, batch_size=count, device=self.device)
+
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Batches ``first``, ``first + 1``, ... of an epoch."""
         whole = self._order(epoch).tensor_split(len(self))[first:]

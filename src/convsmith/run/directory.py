@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class RunDirectory:
     data = property(lambda self: self.path / "data.json")
     files = property(lambda self: self.path / "files.csv")
     metrics = property(lambda self: self.path / "metrics.csv")
+    steps = property(lambda self: self.path / "steps.csv")
+    health = property(lambda self: self.path / "health.csv")
     weights = property(lambda self: self.path / "model.safetensors")
     model = property(lambda self: self.path / "model.json")
     checkpoint = property(lambda self: self.path / "last.ckpt")
@@ -121,28 +123,43 @@ class RunDirectory:
         with open(self.metrics, newline="", encoding="utf-8") as stream:
             return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
 
-    def write_confusion(self, classes: Sequence[str], counts: Sequence[Sequence[int]]) -> None:
-        """The validation confusion, true class by row: weights and costs of a next run can come from it."""
+    def write_table(self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         text = io.StringIO()
         writer = csv.writer(text)
-        writer.writerow(["true", *classes])
-        writer.writerows([name, *row] for name, row in zip(classes, counts))
-        write(self.confusion, text.getvalue())
+        writer.writerow(columns)
+        writer.writerows(rows)
+        write(path, text.getvalue())
+
+    def read_table(self, path: Path) -> list[dict[str, str]]:
+        """The rows of one of the run's tables; none if it hasn't been written.
+
+        Raises:
+            UserError: if it is damaged.
+        """
+        if not path.exists():
+            return []
+        try:
+            with open(path, newline="", encoding="utf-8", errors="surrogateescape") as stream:
+                return list(csv.DictReader(stream))
+        except (OSError, csv.Error) as error:
+            raise UserError(f"{shown(path)} is damaged ({error}); delete it, or restore it") from None
+
+    def write_confusion(self, classes: Sequence[str], counts: Sequence[Sequence[int]]) -> None:
+        """The validation confusion, true class by row: weights and costs of a next run can come from it."""
+        rows = ([name, *row] for name, row in zip(classes, counts))
+        self.write_table(self.confusion, ["true", *classes], rows)
 
     def write_files(
         self, items: Sequence[Item], columns: Sequence[str] = (), cost_classes: Sequence[str] = ()
     ) -> None:
         """Which file went into which split; ``columns`` name numeric targets, ``cost_classes`` the costs."""
-        text = io.StringIO()
-        writer = csv.writer(text)
         numbers = [f"target_{name}" for name in columns] + [f"{COST}{name}" for name in cost_classes]
-        writer.writerow(["path", "label", "split", *numbers])
-        writer.writerows(
+        rows = (
             [str(item.path.absolute()), item.label, item.split, *(item.target or ()), *(item.costs or ())]
             for item in items
             if item.split
         )
-        write(self.files, text.getvalue())
+        self.write_table(self.files, ["path", "label", "split", *numbers], rows)
 
     def read_files(self) -> list[Item]:
         try:

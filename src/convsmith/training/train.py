@@ -32,6 +32,7 @@ from convsmith.training.average import exponential_average
 from convsmith.training.callbacks import Checkpoints, EarlyStopping, KeepBest, TensorBoard, restore
 from convsmith.training.defaults import fill, precision
 from convsmith.training.feed import batches, to_device
+from convsmith.training.health import Health
 from convsmith.training.loop import Fit, fit
 from convsmith.training.task import Task
 
@@ -215,7 +216,11 @@ def _keepers(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> list[object
             dataset.stored,
         ).save(run)
 
-    keepers: list[object] = [KeepBest(save), Checkpoints(run, recipe.train.checkpoint_minutes)]
+    keepers: list[object] = [
+        KeepBest(save),
+        Checkpoints(run, recipe.train.checkpoint_minutes),
+        Health(run),
+    ]
     if recipe.train.tensorboard:
         keepers.append(TensorBoard(run))
     return keepers
