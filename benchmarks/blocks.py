@@ -28,12 +28,12 @@ import torch
 from torch import Tensor, nn
 
 from convsmith import recipe as recipes
+from convsmith.advice.choices import fill
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.errors import UserError
 from convsmith.nn.normalization import L2Norm, LocalResponseNorm, feature_norm
 from convsmith.nn.p_norm_pooling import PNormPool2d
 from convsmith.nn.stochastic_pooling import StochasticPool2d
-from convsmith.training.defaults import fill
 from convsmith.training.loop import Fit, fit
 from convsmith.training.train import _fabric, assemble
 from record import keep

@@ -225,8 +225,8 @@ def convsmith(data: Path, epochs: int, *words: str) -> list[float]:
     """Scan, decode and train as `convsmith train` does; validation and checkpoints left out as elsewhere."""
     from lightning_fabric import Fabric
 
+    from convsmith.advice.choices import fill
     from convsmith.data.dataset import prepare
-    from convsmith.training.defaults import fill
     from convsmith.training.loop import train_epoch
     from convsmith.training.train import assemble
 

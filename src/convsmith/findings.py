@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
+
+_SENTENCES = ("seen", "means", "change", "why", "source")
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,9 @@ class Finding:
         change: what to do, naming recipe keys where there are any.
         why: the reason that the change helps.
         source: where the rule comes from.
+        name: of what was found, one word for programs; empty where nobody asks.
+        set: overrides of the recipe, as after ``--set``, that carry the change out.
+        epochs: the first and the last epoch in which it shows.
 
     >>> Finding("class 'cat' has 1 image", "no split holds it twice", "add images").as_dict()["why"]
     ''
@@ -25,9 +31,14 @@ class Finding:
     change: str = ""
     why: str = ""
     source: str = ""
+    name: str = ""
+    set: tuple[str, ...] = ()
+    epochs: tuple[int, int] | None = None
 
-    def as_dict(self) -> dict[str, str]:
-        return asdict(self)
+    def as_dict(self) -> dict[str, Any]:
+        """The fields that say something; the five sentences always."""
+        fields = asdict(self)
+        return {key: value for key, value in fields.items() if value or key in _SENTENCES}
 
     def __str__(self) -> str:
         parts = [self.seen, self.means and f"so {self.means}", self.change]

@@ -25,7 +25,9 @@ class _Strict(BaseModel):
 
 
 class Normalize(_Strict):
-    mean: Literal["pixel", "image"] = "pixel"
+    """By the training split's mean pixel or mean image, or as the net that is started from was trained."""
+
+    mean: Literal["pixel", "image", "source"] = "pixel"
     std: bool = True
 
 
@@ -78,6 +80,8 @@ class Train(_Strict):
 
     epochs: Annotated[int, Ge(1)] = 30
     start_from: str | None = None
+    finetune: Section | None = None
+    refit: Literal["interpolate", "new", "fully_convolutional"] = "interpolate"
     seed: Annotated[int, Ge(0)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Annotated[int, Ge(1)] = 1
@@ -113,6 +117,7 @@ _CHOICE: dict[Keys, str] = {
     ("data", "sampler"): "sampler",
     ("data", "target"): "target",
     ("data", "costs"): "cost",
+    ("train", "finetune"): "finetuning",
 }
 _SET: dict[Keys, tuple[str, ...]] = {
     ("objective",): ("term", "regularizer"),

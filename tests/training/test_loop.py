@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import nn
 
+from convsmith.advice.choices import fill
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.errors import UserError
 from convsmith.recipe import Data, load
 from convsmith.training.callbacks import EarlyStopping
-from convsmith.training.defaults import fill
 from convsmith.training.loop import Fit, fit, train_epoch
 from convsmith.training.train import assemble
 

@@ -125,7 +125,7 @@ def test_lbfgs_finds_the_minimum_of_a_quadratic_at_once_and_rosenbrocks_valley_i
         loss.backward()
         return loss
 
-    for _ in range(4):
+    for _ in range(5):
         optimizer.step(evaluate)
     np.testing.assert_allclose(w.detach(), [1, 1], atol=1e-6)
 

@@ -36,7 +36,7 @@ def source(folder: Path, classes: int) -> tuple[RunDirectory, dict[str, torch.Te
 def planned(path: object, *words: str) -> Recipe:
     recipe = load(overrides=list(words))
     recipe.train.start_from = str(path)
-    recipe.model = start.architecture(recipe)
+    recipe.model = start.architecture(recipe, 16)
     return recipe
 
 
@@ -45,14 +45,16 @@ def test_a_run_of_as_many_classes_is_taken_whole(dataset: Dataset, tmp_path: Pat
     recipe = planned(run.path)
     assert recipe.model == "lenet5", "the run knows its net"
     for place in (run.path, run.weights):
-        model, findings = start.initial(planned(place), dataset)
-        assert findings == []
-        assert all(value.equal(weights[key]) for key, value in model.state_dict().items())
+        begin = start.initial(planned(place), dataset)
+        assert (begin.findings, begin.new_head) == ([], False)
+        assert all(value.equal(weights[key]) for key, value in begin.model.state_dict().items())
 
 
 def test_other_classes_get_a_new_head_alone(dataset: Dataset, tmp_path: Path) -> None:
     run, weights = source(tmp_path, classes=7)
-    model, findings = start.initial(planned(run.path), dataset)
+    begin = start.initial(planned(run.path), dataset)
+    model, findings = begin.model, begin.findings
+    assert begin.new_head
     assert "the head (fc.weight, fc.bias) is new" in findings[0].seen
     for key, value in model.state_dict().items():
         assert value.equal(weights[key]) == (not key.startswith("fc.")), key
@@ -65,7 +67,7 @@ def test_a_bare_weight_file_needs_the_nets_name(dataset: Dataset, tmp_path: Path
     save_file({key: value.contiguous() for key, value in weights.items()}, file)
     with pytest.raises(UserError, match=r"there is no model\.json beside it; name the net with --model"):
         planned(file)
-    model, _ = start.initial(planned(file, "model=lenet5"), dataset)
+    model = start.initial(planned(file, "model=lenet5"), dataset).model
     assert all(value.equal(weights[key]) for key, value in model.state_dict().items())
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from convsmith.data.augment import Augment
-from convsmith.data.pixels import Store, cached
+from convsmith.data.pixels import Resized, Store, cached
 from convsmith.data.shuffle import generator
 
 
@@ -132,15 +132,39 @@ class Batches:
         count = len(self.sampler) if self.sampler is not None else len(self.split)  # type: ignore[arg-type]
         return max(1, math.ceil(count / max(1, self.batch_size // self.crops)))
 
+    def at(self, places: Tensor) -> Batch:
+        """The images at these places within the split, plain."""
+        (pixels,) = self.split.store.stream([self.split.rows[places]])
+        images = self.normalize(pixels.to(self.device, non_blocking=True))
+        targets = self.targets[places.to(self.device)]
+        return Batch(images.contiguous(memory_format=self.memory_format), targets, 1.0, len(places))
+
+    def in_order(self) -> Batches:
+        """All images in the split's own order, one picture of each, whatever this process's share is."""
+        return Batches(
+            self.split,
+            self.normalize,
+            batch_size=self.batch_size,
+            device=self.device,
+            augment=self.augment,
+            channels_last=self.memory_format == torch.channels_last,
+            seed=self.seed,
+        )
+
     def sample(self, count: int) -> Batches:
-        """About ``count`` of the images, evenly spread, in one batch, plain and in their own order."""
+        """About ``count`` of the images, evenly spread, plain and in their own order."""
         rows = torch.linspace(0, len(self.split) - 1, min(count, len(self.split))).long()
-        some = Split(self.split.store, self.split.rows[rows], self.split.targets[rows])
-        return Batches(some, self.normalize, batch_size=count, device=self.device)
+        store = self.split.store
+        if (
+            self.augment is not None and self.augment.size is not None
+        ):  # images are stored as crops are taken from them
+            store = Resized(store, self.augment.size)
+        some = Split(store, self.split.rows[rows], self.split.targets[rows])
+        return Batches(some, self.normalize, batch_size=self.batch_size, device=self.device)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Batches ``first``, ``first + 1``, ... of an epoch."""
-        whole = self._order(epoch).tensor_split(len(self))[first:]
+        whole = self.order(epoch).tensor_split(len(self))[first:]
         if not whole:  # resumed between the last batch and the epoch's end
             return
         mine = [batch[self.rank :: self.world] for batch in whole]
@@ -149,22 +173,24 @@ class Batches:
         for number, (place, pixels) in enumerate(zip(places, streams), start=first):
             everyone = whole[number - first]
             place = place.repeat_interleave(self.crops)
-            classes = self.targets[place]
-            images, targets = self._pictures(pixels, classes, everyone, generator(self.seed, epoch, number))
+            draws = generator(self.seed, epoch, number)
+            images, targets = self._pictures(pixels, self.targets[place], everyone, draws)
             yield Batch(
                 images=images.contiguous(memory_format=self.memory_format),
                 targets=targets,
                 share=len(place) * self.world / (len(everyone) * self.crops),
                 count=len(place),
-                costs=self._costs(place, classes),
+                costs=self.costs_of(place),
             )
 
-    def _costs(self, places: Tensor, targets: Tensor) -> Tensor | None:
+    def costs_of(self, places: Tensor) -> Tensor | None:
+        """What each decision costs about the images at these places, (n, K), if it is known."""
         if self.own_costs is not None:
             return self.own_costs[places]
-        return None if self.costs is None else self.costs[targets]
+        return None if self.costs is None else self.costs[self.targets[places]]
 
-    def _order(self, epoch: int) -> Tensor:
+    def order(self, epoch: int) -> Tensor:
+        """Places of the images within the split, in the order in which an epoch takes them."""
         if self.sampler is None:
             return torch.arange(len(self.split))
         self.sampler.set_epoch(epoch)  # type: ignore[attr-defined]

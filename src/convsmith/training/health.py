@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from convsmith.nn.responses import captured, rectifiers
 from convsmith.nn.weights import weights
 from convsmith.run.directory import RunDirectory
-from convsmith.training.loop import Fit
+from convsmith.training.loop import Feed, Fit
 
-# Validation images run through the net after each epoch.
+# Images of each split that are run through the net after each epoch.
 SAMPLE = 256
 # Losses kept of an epoch; of the first one, also those of its first batches.
 STEPS = 50
@@ -24,9 +24,10 @@ class Health:
     """Write ``steps.csv`` (epoch, batch, loss) and ``health.csv`` (epoch, what, name, value).
 
     ``what`` is ``gradient`` or ``weight`` (root mean square over a layer's weights), ``silent`` (share of a
-    rectifier's responses that are zero), ``dead`` (share of its channels that never respond), or
-    ``predicted`` (share of the sample that gets the commonest answer; ``true``: of the commonest class).
-    Measured on a sample of the validation images, without changing anything that the training draws.
+    rectifier's responses that are zero), ``dead`` (share of its channels that never respond), ``predicted``
+    (share of the validation sample that gets the commonest answer; ``true``: of the commonest class), or
+    ``right`` (accuracy on plain images of ``train`` and of ``val``). Measured on samples, without changing
+    anything that the training draws.
     """
 
     def __init__(self, run: RunDirectory) -> None:
@@ -99,20 +100,41 @@ class Health:
         model = state.task.model
         was_training = model.training
         model.eval()
-        (batch,) = state.val.sample(SAMPLE).epoch(0)
-        images = state.fabric.strategy.precision.convert_input(batch.images)
-        with captured(model, self.names) as seen, state.fabric.autocast():
-            logits = model(images)
-        model.train(was_training)
         rows: list[tuple[str, str, float]] = []
+        with captured(model, self.names) as seen:
+            answers, truth, units = _run(state, model, state.val, seen)
+        for name, per_image in units.items():
+            silent = torch.cat([zeros for zeros, _ in per_image])
+            alive = torch.cat([responds for _, responds in per_image]).any(0)
+            rows += [("silent", name, float(silent.mean())), ("dead", name, 1 - float(alive.float().mean()))]
+        if truth.ndim == 1 and not truth.is_floating_point():
+            rows.append(("predicted", "answers", _commonest(answers)))
+            rows.append(("predicted", "true", _commonest(truth)))
+            rows.append(("right", "val", float((answers == truth).float().mean())))
+            answers, truth, _ = _run(state, model, state.train, {})
+            rows.append(("right", "train", float((answers == truth).float().mean())))
+        model.train(was_training)
+        return rows
+
+
+Units = dict[str, list[tuple[Tensor, Tensor]]]
+
+
+def _run(state: Fit, model: nn.Module, feed: Feed, seen: dict[str, Tensor]) -> tuple[Tensor, Tensor, Units]:
+    """The net's answers on a sample, the true classes, and for each layer in ``seen`` and each image the
+    share of zeros (n,) and the channels that respond (n, C)."""
+    answers: list[Tensor] = []
+    truth: list[Tensor] = []
+    units: Units = {}
+    for batch in feed.sample(SAMPLE).epoch(0):
+        with state.fabric.autocast():
+            logits = model(state.fabric.strategy.precision.convert_input(batch.images))
+        answers.append(logits.argmax(1))
+        truth.append(batch.targets)
         for name, output in seen.items():
             maps = output.flatten(2) if output.ndim > 2 else output[:, :, None]
-            rows.append(("silent", name, float((maps <= 0).float().mean())))
-            rows.append(("dead", name, float((maps <= 0).all(2).all(0).float().mean())))
-        if batch.targets.ndim == 1 and not batch.targets.is_floating_point():
-            rows.append(("predicted", "answers", _commonest(logits.argmax(1))))
-            rows.append(("predicted", "true", _commonest(batch.targets)))
-        return rows
+            units.setdefault(name, []).append(((maps <= 0).float().mean((1, 2)), (maps > 0).any(2)))
+    return torch.cat(answers), torch.cat(truth), units
 
 
 def _commonest(classes: Tensor) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from convsmith.data.batches import Batch, Batches
+from convsmith.data.batches import Batch
 from convsmith.data.targets import Measure, measure_of
 from convsmith.errors import UserError
 from convsmith.objectives.regularizers import Regularizer
@@ -23,12 +23,20 @@ from convsmith.training.task import Task
 Row = dict[str, float]
 
 
+class Feed(Protocol):
+    """Batches by epoch, a pure function of (epoch, place): of images, or of features computed before."""
+
+    def __len__(self) -> int: ...
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]: ...
+    def sample(self, count: int) -> Feed: ...
+
+
 @dataclass
 class Fit:
     """All that changes while a net is trained, and the parts that change it.
 
     ``epoch`` and ``batch`` are the next ones to do; ``history`` has a row for each epoch done; ``sums``
-    hold the current epoch's totals and ``loss`` the last batch's loss, on the device; a callback that sets
+    hold the current epoch's totals and ``loss`` the last batch's, without penalties, on the device; a callback that sets
     ``stop`` (a reason) ends the training after the epoch.
     """
 
@@ -37,14 +45,15 @@ class Fit:
     wrapped: Any
     optimizer: Any
     schedule: Callable[[float, float], float]
-    train: Batches
-    val: Batches
+    train: Feed
+    val: Feed
     epochs: int
     seed: int = 0
     accumulate: int = 1
     clip: float | None = None
     average: AveragedModel | None = None
     regularizers: dict[str, Regularizer] = field(default_factory=dict)
+    freeze: Callable[[float], None] | None = None
     measure: Measure = field(default_factory=lambda: measure_of(None))
     epoch: int = 0
     batch: int = 0
@@ -96,6 +105,8 @@ def fit(state: Fit, callbacks: Sequence[object] = ()) -> Fit:
 def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
     """The rest of the current epoch, from batch ``state.batch`` on."""
     state.wrapped.train()
+    if state.freeze is not None:
+        state.freeze(state.epoch / state.epochs)
     length = len(state.train)
     started = time.perf_counter()
     seen = 0
@@ -122,7 +133,9 @@ def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
         _tally(state, state.sums, "train", {**terms, **figures}, logits, batch.targets)
         # The loss before this one is known by now: asking for this one would make the GPU wait.
         _refuse_nonfinite(state, previous)
-        previous = state.loss = loss
+        previous = loss
+        images = [value for name, value in terms.items() if state.task.objective.per_image(name)]
+        state.loss = torch.stack(images).sum().detach()
         state.batch += 1
         seen += batch.count
         state.clock = (time.perf_counter() - started, seen)
@@ -215,7 +228,7 @@ def _row(state: Fit) -> Row:
     means = {**_means(state, state.sums, "train"), **_means(state, validate(state), "val")}
     return {
         "epoch": state.epoch + 1,
-        "lr": state.optimizer.param_groups[0]["lr"],
+        "lr": max(group["lr"] for group in state.optimizer.param_groups),
         **means,
         "images_per_second": seen * state.fabric.world_size / seconds if seconds else 0.0,
         "seconds": seconds,

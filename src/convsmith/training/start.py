@@ -4,38 +4,61 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from convsmith import catalog
+from convsmith.data.batches import Normalizer
 from convsmith.data.dataset import Dataset
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
+from convsmith.models.fully_convolutional import converted
 from convsmith.models.torchvision_names import renamed
 from convsmith.nn.swap import Kind
 from convsmith.recipe import Recipe, Section
 from convsmith.run.directory import RunDirectory
 from convsmith.run.predictor import tensors_of
+from convsmith.training.refit import refitted
 
 SWAPS: tuple[str, ...] = get_args(Kind)
 
 
-def architecture(recipe: Recipe) -> Section | None:
-    """The model that ``train.start_from`` implies where the recipe names none."""
+@dataclass
+class Start:
+    """A net to begin with.
+
+    ``new_head``: its classifier is fresh, all else is a source's; ``normalizer``: how the source's images
+    were normalized, where that is known.
+    """
+
+    model: nn.Module
+    findings: list[Finding] = field(default_factory=list)
+    normalizer: Normalizer | None = None
+    new_head: bool = False
+
+
+def architecture(recipe: Recipe, size: int) -> Section | None:
+    """The model that ``train.start_from`` implies where the recipe names none, for images of ``size``."""
     source = recipe.train.start_from
-    if recipe.model is not None or source is None:
-        return recipe.model
-    if source.startswith("timm:"):
-        return source
+    if source is None or source.startswith("timm:"):
+        return recipe.model if recipe.model is not None else source
     place = Path(source).expanduser()
     run = RunDirectory(place if place.is_dir() else place.parent)
     if not run.model.exists():
+        if recipe.model is not None:
+            return recipe.model
         raise UserError(
             f"--from {shown(source)}: there is no model.json beside it; name the net with --model"
         )
-    found: Section = run.read_json(run.model)["model"]
+    description = run.read_json(run.model)
+    found: Section = recipe.model if recipe.model is not None else description["model"]
+    slides = recipe.train.refit == "fully_convolutional" and size != description["size"]
+    if slides and catalog.split("model", found)[0] != "fully_convolutional":
+        return {"fully_convolutional": {"model": found, "trained_size": description["size"]}}
     return found
 
 
@@ -52,7 +75,7 @@ def num_features(model: nn.Module) -> int:
     return int(getattr(model, "head_hidden_size", 0) or getattr(model, "num_features", 0))
 
 
-def initial(recipe: Recipe, dataset: Dataset) -> tuple[nn.Module, list[Finding]]:
+def initial(recipe: Recipe, dataset: Dataset) -> Start:
     """The net with the weights that ``train.start_from`` names, if any.
 
     Raises:
@@ -61,20 +84,45 @@ def initial(recipe: Recipe, dataset: Dataset) -> tuple[nn.Module, list[Finding]]
     assert recipe.model is not None
     source = recipe.train.start_from
     if source is None:
-        return build(recipe.model, dataset), []
+        return Start(build(recipe.model, dataset))
     if source.startswith("timm:"):
         name, arguments = catalog.split("model", recipe.model)
         if name != source:
             raise UserError(f"--from {source} has the weights of another net than --model {name}; name one")
         changed = {kind: ("timm's", arguments[kind]) for kind in SWAPS if arguments.get(kind) is not None}
-        return build({name: {**arguments, "pretrained": True}}, dataset), _swapped(changed)
+        model = build({name: {**arguments, "pretrained": True}}, dataset)
+        return Start(model, _swapped(changed), _timms(model, dataset), new_head=True)
     model = build(recipe.model, dataset)
     place = Path(source).expanduser()
     if not place.exists():
         raise UserError(f"--from {shown(source)}: there is no such run or file")
     tensors = tensors_of(RunDirectory(place).weights if place.is_dir() else place)
     changed = _changes(place, recipe.model)
-    return model, [*_copy(tensors, model, source, grown=bool(changed)), *_swapped(changed)]
+    start = _copied(tensors, model, recipe, dataset, grown=bool(changed))
+    start.normalizer = _normalizer(tensors, dataset) or _timms(model, dataset)
+    start.findings += _swapped(changed)
+    return start
+
+
+def _normalizer(tensors: Mapping[str, Tensor], dataset: Dataset) -> Normalizer | None:
+    """That of one of our own files, where it is for such images."""
+    mean, std = tensors.get("normalizer.mean"), tensors.get("normalizer.std")
+    if mean is None or std is None or mean.shape[-1] != dataset.channels:
+        return None
+    if mean.ndim == 3 and mean.shape[0] != dataset.size:
+        mean = mean.mean((0, 1))
+    return Normalizer(mean, std)
+
+
+def _timms(model: nn.Module, dataset: Dataset) -> Normalizer | None:
+    """As timm says that this net's weights were trained; grey images by the mean of the colors."""
+    given = getattr(model, "pretrained_cfg", None) or {}
+    if "mean" not in given or "std" not in given:
+        return None
+    mean, std = (255 * torch.tensor(given[key]) for key in ("mean", "std"))
+    if dataset.channels == 1:
+        mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
+    return Normalizer(mean, std)
 
 
 def _changes(place: Path, spec: Section) -> dict[str, tuple[Any, Any]]:
@@ -117,14 +165,18 @@ def _swapped(changed: Mapping[str, tuple[Any, Any]]) -> list[Finding]:
     ]
 
 
-def _copy(tensors: dict[str, Any], model: nn.Module, source: str, *, grown: bool = False) -> list[Finding]:
+def _copied(
+    tensors: dict[str, Any], model: nn.Module, recipe: Recipe, dataset: Dataset, *, grown: bool
+) -> Start:
     """Take over the weights that fit; the head may be of another size, and where layers were exchanged
     (``grown``), the new ones may have weights that the source lacks."""
+    source = str(recipe.train.start_from)
     if any(key.startswith("normalizer.") for key in tensors):  # one of our own files
         tensors = {key.removeprefix("model."): v for key, v in tensors.items() if key.startswith("model.")}
-    tensors = renamed(tensors, model)
+    tensors = _slid(renamed(tensors, model), recipe, dataset)
     own = model.state_dict()
-    fitting = {key: v for key, v in tensors.items() if key in own and own[key].shape == v.shape}
+    shape = (dataset.channels, dataset.size, dataset.size)
+    fitting, findings = refitted(tensors, model, shape, interpolate=recipe.train.refit == "interpolate")
     head = {id(p) for p in model.get_classifier().parameters()}  # type: ignore[operator]
     fresh = [key for key, p in model.named_parameters() if key not in fitting]
     new_head = [key for key, p in model.named_parameters() if key in fresh and id(p) in head]
@@ -134,13 +186,41 @@ def _copy(tensors: dict[str, Any], model: nn.Module, source: str, *, grown: bool
             f"--from {shown(source)} doesn't fit this net: {strange[0]} is missing or of another shape"
         )
     model.load_state_dict({**own, **fitting})
-    if not new_head:
-        return []
-    return [
-        Finding(
-            seen=f"the head ({', '.join(new_head)}) is new; all other weights are those of {shown(source)}",
-            means="the classes differ in number",
-            why="a head belongs to its classes",
-            source="Yosinski et al. 2014",
+    if new_head:
+        findings.append(
+            Finding(
+                seen=f"the head ({', '.join(new_head)}) is new; "
+                f"all other weights are those of {shown(source)}",
+                means="the classes differ in number",
+                why="a head belongs to its classes",
+                source="Yosinski et al. 2014",
+            )
         )
-    ]
+    return Start(model, findings, new_head=bool(new_head))
+
+
+def _slid(tensors: dict[str, Tensor], recipe: Recipe, dataset: Dataset) -> dict[str, Tensor]:
+    """Weights of fully connected layers as the convolutions that they become, if the recipe asks for them."""
+    assert recipe.model is not None
+    name, arguments = catalog.split("model", recipe.model)
+    if name != "fully_convolutional" or any(key.startswith("net.") for key in tensors):
+        return tensors
+    size = arguments["trained_size"]
+    net = catalog.build(
+        "model",
+        arguments["model"],
+        num_classes=len(dataset.classes),
+        in_channels=dataset.channels,
+        size=size,
+    )
+    own = net.state_dict()
+    fitting = {key: v for key, v in tensors.items() if key in own and own[key].shape == v.shape}
+    head = {id(p) for p in net.get_classifier().parameters()}
+    missing = [key for key, p in net.named_parameters() if key not in fitting and id(p) not in head]
+    if missing:
+        return tensors
+    net.load_state_dict({**own, **fitting})
+    whole = len(fitting) == len(own)
+    found = converted(net, (dataset.channels, size, size))
+    # A head for other classes stays out: it is new, and said to be.
+    return found if whole else {k: v for k, v in found.items() if not k.startswith("fc.")}

@@ -8,7 +8,9 @@ import shutil
 import sysconfig
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -16,6 +18,9 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from convsmith import catalog
 from convsmith import recipe as recipes
+from convsmith.advice.choices import Source, fill, precision
+from convsmith.advice.similarity import PROBED, similarity
+from convsmith.data.batches import Batches, Normalizer
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.data.scan import Track, silent
 from convsmith.data.targets import measure_of
@@ -27,14 +32,14 @@ from convsmith.run import checkpoint
 from convsmith.run.device import pick_device
 from convsmith.run.directory import RunDirectory, environment, write
 from convsmith.run.predictor import Predictor
-from convsmith.training import start
+from convsmith.training import features, start
 from convsmith.training.average import exponential_average
 from convsmith.training.callbacks import Checkpoints, EarlyStopping, KeepBest, TensorBoard, restore
-from convsmith.training.defaults import fill, precision
 from convsmith.training.feed import batches, to_device
 from convsmith.training.health import Health
 from convsmith.training.loop import Fit, fit
 from convsmith.training.task import Task
+from convsmith.training.tuning import Tuning
 
 
 def train(
@@ -65,15 +70,16 @@ def train(
     if not fabric.is_global_zero:
         track = silent
     dataset = _prepared(recipe, fabric, track)
-    recipe.model = start.architecture(recipe)
-    recipe, more = fill(recipe, dataset)
+    recipe.model = start.architecture(recipe, dataset.size)
+    begin = _begun(recipe, dataset, run, resume=resume and run.checkpoint.exists())
+    recipe, more = fill(recipe, dataset, _source(recipe, dataset, begin, fabric))
     reasons.update(more)
     if resume and run.data.exists() and run.read_json(run.data)["fingerprint"] != dataset.fingerprint:
         raise UserError(
             f"the images of {recipe.data.path} have changed since {shown(run.path)} began; restore them, or "
             f"start a new run, e.g. with --from {shown(run.path)}"
         )
-    state = assemble(recipe, dataset, fabric, from_checkpoint=resume and run.checkpoint.exists())
+    state = assemble(recipe, dataset, fabric, begin, track)
     dataset.findings.extend(_device_findings(recipe, state))
     if resume and run.checkpoint.exists():
         restore(state, checkpoint.load(run.checkpoint))
@@ -104,21 +110,79 @@ def _prepared(recipe: Recipe, fabric: Fabric, track: Track[list[Path]]) -> Datas
         raise SystemExit(2) from None
 
 
-def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoint: bool = False) -> Fit:
-    """All parts of a training, fresh, on their device."""
-    options = recipe.train
-    torch.manual_seed(options.seed)
+def _begun(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, resume: bool) -> start.Start | None:
+    """The source's net, for this data set; None if the recipe names no source."""
+    if recipe.train.start_from is None:
+        return None
+    torch.manual_seed(recipe.train.seed)
     assert recipe.model is not None
+    if resume and run.weights.exists():
+        # All there is to know of the source is in the run already; the source may have gone since.
+        begin = start.initial(_from(recipe, run), dataset)
+        return replace(begin, findings=[])
+    begin = start.initial(recipe, dataset)
+    dataset.findings.extend(begin.findings)
+    return begin
+
+
+def _from(recipe: Recipe, run: RunDirectory) -> Recipe:
+    recipe = recipe.model_copy(deep=True)
+    recipe.train.start_from = str(run.path)
+    return recipe
+
+
+def _source(recipe: Recipe, dataset: Dataset, begin: start.Start | None, fabric: Fabric) -> Source | None:
+    """What the choices depend on of the net that is started from."""
+    if begin is None:
+        return None
+    found = Source(new_head=begin.new_head, normalized=begin.normalizer is not None)
+    chosen = recipe.train.finetune is not None or "finetune" in recipe.train.model_fields_set
+    if not begin.new_head or chosen or dataset.encoding is not None:
+        return found
+    normalizer = begin.normalizer or dataset.normalizer
+    train = dataset.train
+    rows = torch.linspace(0, len(train) - 1, min(PROBED, len(train))).long()
+    some = replace(train, rows=train.rows[rows], targets=train.targets[rows])
+    feed = Batches(some, normalizer, batch_size=64, device=fabric.device)
+    net = begin.model.to(fabric.device).eval()
+    vectors = torch.cat([features.features(net, batch.images).cpu() for batch in feed.epoch(0)])
+    return replace(found, similarity=similarity(vectors.numpy(), some.targets.numpy(), recipe.train.seed))
+
+
+def _normalizer(begin: start.Start) -> Normalizer:
+    if begin.normalizer is None:
+        raise UserError(
+            "data.normalize.mean=source needs a source that says how its images were normalized: a run, or "
+            "one of timm's nets, after --from; leave it out to normalize by the training images"
+        )
+    return begin.normalizer
+
+
+def assemble(
+    recipe: Recipe,
+    dataset: Dataset,
+    fabric: Fabric,
+    begin: start.Start | None = None,
+    track: Track[Any] = silent,
+) -> Fit:
+    """All parts of a training, fresh, on their device.
+
+    ``begin`` is the net that it starts from; None makes the one that the recipe says.
+    """
+    options = recipe.train
     assert recipe.optimizer is not None
-    if from_checkpoint:
-        model = start.build(recipe.model, dataset)
-    else:
-        model, findings = start.initial(recipe, dataset)
-        dataset.findings.extend(findings)
+    if begin is None:
+        torch.manual_seed(options.seed)
+        begin = start.initial(recipe, dataset)
+    if recipe.data.normalize.mean == "source":
+        dataset.normalizer = _normalizer(begin)
+    model = begin.model
     if options.compile:
         _refuse_compile()
     if options.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    model = model.to(fabric.device)
+    to_device(dataset.store, fabric.device, recipe.data.memory)
     objective, regularizers = objectives.build(
         recipe.objective,
         targets=dataset.kind,
@@ -126,21 +190,23 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
         counts=dataset.class_counts(),
         num_features=start.num_features(model),
     )
+    feed: dict[str, Any] = batches(recipe, dataset, fabric, with_costs="costs" in objective.needs)
+    tuning = Tuning(recipe, dataset, model, fabric)
+    objective = tuning.objective(objective)
+    model, feed = tuning.on_features(feed, track)
+    torch.manual_seed(options.seed)
     task = Task(model, objective).to(fabric.device)
-    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    optimizer = catalog.build("optimizer", recipe.optimizer, params=trained)
+    optimizer = catalog.build("optimizer", recipe.optimizer, params=tuning.groups(task))
     if isinstance(optimizer, torch.optim.LBFGS):
         _refuse_for_lbfgs(options, fabric.world_size)
     for regularizer in regularizers.values():
         regularizer.attach(model, optimizer)
     for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
+        group["initial_lr"] = group["lr"] * group.get("scale", 1.0)
     # dynamic=False: an epoch has batches of two sizes, and each deserves its own code.
     wrapped, wrapped_optimizer = fabric.setup(
         torch.compile(task, dynamic=False) if options.compile else task, optimizer
     )
-    to_device(dataset.store, fabric.device, recipe.data.memory)
-    feed = batches(recipe, dataset, fabric, with_costs="costs" in objective.needs)
     return Fit(
         fabric=fabric,
         task=task,
@@ -156,6 +222,7 @@ def assemble(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, from_checkpoin
         average=exponential_average(task.model, options.ema.decay) if options.ema else None,
         regularizers=regularizers,
         measure=measure_of(dataset.encoding),
+        freeze=tuning.freeze,
     )
 
 
@@ -204,7 +271,7 @@ def _keepers(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> list[object
 
     def save(model: torch.nn.Module) -> None:
         Predictor(
-            model,
+            features.whole(model),
             spec,
             dataset.classes,
             dataset.size,

@@ -43,8 +43,8 @@ def augment(
     Raises:
         UserError: on a mistake in what was given.
     """
+    from convsmith.advice.choices import fill
     from convsmith.report import augmentation
-    from convsmith.training.defaults import fill
     from convsmith.training.feed import augment_of
 
     plan = recipes.load(recipe, set)

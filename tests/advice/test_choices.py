@@ -9,9 +9,9 @@ from PIL import Image
 
 import convsmith as cs
 from conftest import make_images
+from convsmith.advice.choices import _settle, fill, precision
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.recipe import Data, Recipe, load
-from convsmith.training.defaults import _settle, fill, precision
 
 
 @pytest.fixture

@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from convsmith import catalog
+from convsmith.advice.similarity import Similarity
 from convsmith.data.dataset import Dataset
 from convsmith.objectives.objective import targets_of
-from convsmith.recipe import Recipe
+from convsmith.recipe import Recipe, Section
 
 # Below this side a net that halves the image five times has nothing left to look at.
 SMALL = 40
+# Lines between few and enough images a class, and between unlike and similar: where the best strategy
+# changed in benchmarks/finetune.py.
+FEW, SIMILAR = 100, 0.6
+# By (few, similar): the notes' four strategies.
+STRATEGIES: dict[tuple[bool, bool], Section] = {
+    (True, True): {"head": {"views": 4}},
+    (False, True): {"all_stages": {"decay": 0.7}},
+    (False, False): {"all_stages": {"decay": 0.9}},
+    (True, False): {"gradual": {"until": 0.5}},
+}
 
 
-def fill(recipe: Recipe, dataset: Dataset) -> tuple[Recipe, dict[str, str]]:
+@dataclass(frozen=True)
+class Source:
+    """What is known of the net that a training starts from.
+
+    ``new_head``: all but its classifier is trained; ``normalized``: it is known how its images were;
+    ``similarity``: of the new images to the source's.
+    """
+
+    new_head: bool = False
+    normalized: bool = False
+    similarity: Similarity | None = None
+
+
+def fill(recipe: Recipe, dataset: Dataset, source: Source | None = None) -> tuple[Recipe, dict[str, str]]:
     """A copy of ``recipe`` without gaps, and the reasons by dotted key."""
     recipe = recipe.model_copy(deep=True)
     reasons = dict(dataset.reasons)
     recipe.data.path = _absolute(recipe.data.path)
     recipe.train.start_from = _absolute(recipe.train.start_from)
-    for section in (recipe.data.costs, recipe.data.augment, recipe.objective):
+    for section in (recipe.data.costs, recipe.data.augment, recipe.objective, recipe.train.finetune):
         _settle(section)
     recipe.data.size = dataset.size
     recipe.data.stored = dataset.stored if dataset.stored != dataset.size else None
@@ -32,6 +57,8 @@ def fill(recipe: Recipe, dataset: Dataset) -> tuple[Recipe, dict[str, str]]:
         recipe.model, reasons["model"] = _model(recipe, dataset)
     if recipe.data.augment is None:
         recipe.data.augment, reasons["data.augment"] = _augment(dataset)
+    if source is not None:
+        _tuning(recipe, dataset, source, reasons)
     recipe.optimizer = _optimizer(recipe, dataset, reasons)
     if dataset.encoding is not None:
         recipe.data.target = catalog.describe(dataset.encoding)
@@ -48,6 +75,26 @@ def precision(accelerator: str) -> tuple[Literal["32-true", "16-mixed", "bf16-mi
     return "16-mixed", "this GPU multiplies float16 faster; the loss is scaled to stay in its range"
 
 
+def _tuning(recipe: Recipe, dataset: Dataset, source: Source, reasons: dict[str, str]) -> None:
+    """How a trained net is tuned, by how many images there are and how similar they are to the source's."""
+    if source.normalized and "normalize" not in recipe.data.model_fields_set:
+        recipe.data.normalize.mean = "source"
+        reasons["data.normalize"] = "the weights were trained on images normalized so"
+    if not source.new_head or "finetune" in recipe.train.model_fields_set or source.similarity is None:
+        return
+    counts = dataset.class_counts()
+    assert counts is not None
+    each = float(counts.float().median())
+    few, similar = each < FEW, source.similarity.above_chance >= SIMILAR
+    recipe.train.finetune = STRATEGIES[few, similar]
+    reasons["train.finetune"] = (
+        f"{each:g} images a class ({'few' if few else 'enough'}: the line is {FEW}); a linear probe on the "
+        f"source's features gets {100 * source.similarity.accuracy:.0f}% right, guessing "
+        f"{100 * source.similarity.chance:.0f}%: "
+        f"{'similar' if similar else 'unlike'} (the line is {100 * SIMILAR:.0f}% of the way to all)"
+    )
+
+
 def _absolute(path: str | None) -> str | None:
     """A place that a resumed run finds from any folder; names of built-in things stay names."""
     place = Path(path).expanduser() if path is not None else None
@@ -57,7 +104,7 @@ def _absolute(path: str | None) -> str | None:
 def _settle(section: Any) -> None:
     """Make the places that techniques name absolute, within the section."""
     for key, value in section.items() if isinstance(section, dict) else ():
-        if key in ("file", "run", "maps"):
+        if key in ("file", "run", "maps", "source"):
             section[key] = _absolute(value)
         _settle(value)
 

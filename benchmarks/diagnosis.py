@@ -1,0 +1,316 @@
+"""Does the diagnosis name a planted fault, and keep silent about a healthy training?
+
+python benchmarks/diagnosis.py CIFAR10_FOLDER MNIST_FOLDER --work WORK
+
+Real short trainings on digits, MNIST and CIFAR-10 subsets, each with one planted fault or none. The
+thresholds of convsmith.advice.curves were chosen on two thirds of them (``tune``); the last third
+(``held``) was looked at once they stood. Trainings that are done are kept in WORK, so that an interrupted
+run goes on; ``--again`` only reads them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+import convsmith as cs
+from convsmith.data import builtin
+from convsmith.verbs.diagnose import diagnose
+from record import keep
+
+
+@dataclass(frozen=True)
+class Base:
+    """A net on a data set that trains well with these words."""
+
+    data: str
+    words: tuple[str, ...]
+    lr: float
+
+
+def _base(data: str, model: str, epochs: int, lr: float, *more: str) -> Base:
+    return Base(data, (f"model={model}", f"train.epochs={epochs}", *more), lr)
+
+
+BASES = {
+    "digits lenet5": _base("digits", "lenet5", 15, 0.02, "data.size=16", "data.batch_size=32"),
+    "digits resnet": _base("digits", "{resnet20: {width: 8}}", 10, 0.05, "data.batch_size=32"),
+    "mnist lenet5": _base("mnist", "lenet5", 12, 0.02, "data.batch_size=32"),
+    "cifar resnet": _base("cifar", "{resnet20: {width: 8}}", 18, 0.1, "data.batch_size=32"),
+}
+# Of CIFAR-10 three classes that a small net learns well within a minute: the healthy must be healthy.
+EASY = ["airplane", "automobile", "frog"]
+PLAIN = "model={resnet20: {width: 8, plain: true, norm: none, activation: %s, init: {gaussian: {std: %s}}}}"
+
+# Fault: the names that count as found, and how it is planted on a base; a rate stands for a factor.
+FAULTS: dict[str, tuple[frozenset[str], dict[str, tuple[str, ...]]]] = {
+    "rate x 30": (
+        frozenset({"rate_too_high"}),
+        dict.fromkeys(BASES, ("rate=30",)),
+    ),
+    "rate / 100": (
+        frozenset({"rate_too_low"}),
+        dict.fromkeys(BASES, ("rate=0.01",)),
+    ),
+    "huge weight decay": (
+        frozenset({"under_fitting"}),
+        {
+            "digits lenet5": ("objective.l2.weight=0.3",),
+            "digits resnet": ("objective.l2.weight=3",),
+            "cifar resnet": ("objective.l2.weight=0.1",),
+        },
+    ),
+    "net too small": (
+        frozenset({"under_fitting"}),
+        {
+            "cifar resnet": ("model={resnet20: {width: 1}}",),
+            "digits resnet": ("model={resnet20: {width: 1}}",),
+        },
+    ),
+    "dropout 0.95": (
+        frozenset({"under_fitting"}),
+        dict.fromkeys(("mnist lenet5", "digits lenet5"), ("model.lenet5.dropout={inverted: {p: 0.95}}",)),
+    ),
+    "40% of labels shuffled": (
+        frozenset({"label_noise"}),
+        dict.fromkeys(
+            ("digits lenet5", "mnist lenet5", "cifar resnet"),
+            ("data.label_noise={type: symmetric, rate: 0.4}",),
+        ),
+    ),
+    "50 training images": (
+        frozenset({"over_fitting"}),
+        {
+            "digits lenet5": ("few", "train.epochs=40"),
+            "mnist lenet5": ("few", "train.epochs=40"),
+            "cifar resnet": ("few", "train.epochs=60"),
+        },
+    ),
+    "sigmoid, 20 layers, Gaussian": (
+        frozenset({"vanishing_gradients"}),
+        {
+            "digits resnet": (PLAIN % ("sigmoid", 0.01),),
+            "cifar resnet": (PLAIN % ("sigmoid", 0.01), "train.epochs=8"),
+            "mnist lenet5": (PLAIN % ("sigmoid", 0.05), "train.epochs=5"),
+        },
+    ),
+    "20 layers, Gaussian of 0.3": (
+        frozenset({"exploding_gradients", "rate_too_high"}),
+        {
+            "digits resnet": (PLAIN % ("relu", 0.3),),
+            "cifar resnet": (PLAIN % ("relu", 0.3), "train.epochs=8"),
+        },
+    ),
+    "one class has 95%": (
+        frozenset({"collapse"}),
+        {
+            "digits lenet5": ("uneven",),
+            "mnist lenet5": ("uneven", "rate=0.1"),
+            "cifar resnet": ("uneven",),
+        },
+    ),
+    "rate stays high": (
+        frozenset({"rate_too_high_later", "plateau"}),
+        {
+            "digits resnet": ("schedule=constant", "rate=10", "data.batch_size=16", "train.epochs=14"),
+            "cifar resnet": ("schedule=constant", "rate=5", "data.batch_size=32"),
+            "mnist lenet5": ("schedule=constant", "rate=0.5", "data.batch_size=8"),
+        },
+    ),
+    "25 validation images": (
+        frozenset({"noisy_validation"}),
+        {
+            "digits lenet5": ("data.val=0.018",),
+            "mnist lenet5": ("data.val=0.0125",),
+            "cifar resnet": ("data.val=0.005",),
+        },
+    ),
+    "rate x 8": (
+        frozenset({"dead_units", "rate_too_high"}),
+        {
+            "digits lenet5": ("rate=8",),
+            "mnist lenet5": ("rate=8",),
+        },
+    ),
+}
+HEALTHY: dict[str, tuple[str, tuple[str, ...]]] = {
+    "as it is": ("digits lenet5", ()),
+    "residual net": ("digits resnet", ()),
+    "MNIST": ("mnist lenet5", ()),
+    "CIFAR-10": ("cifar resnet", ()),
+    "Adam": ("digits lenet5", ("optimizer={adam: {lr: 0.001}}",)),
+    "RMSProp": ("mnist lenet5", ("optimizer={rmsprop: {lr: 0.0005}}",)),
+    "AdamW": ("cifar resnet", ("optimizer={adamw: {lr: 0.003}}",)),
+    "dropout 0.5": ("mnist lenet5", ("model.lenet5.dropout={inverted: {p: 0.5}}",)),
+    "step decay": ("digits resnet", ("schedule=step",)),
+    "running average": ("digits lenet5", ("train.ema.decay=0.99",)),
+    "rising momentum": ("mnist lenet5", ("optimizer.sgd.momentum_start=0.5",)),
+    "label smoothing": ("digits resnet", ("objective.cross_entropy.smoothing=0.1",)),
+    "exponential decay": ("cifar resnet", ("schedule=exponential",)),
+    "batch of 128": ("cifar resnet", ("data.batch_size=128",)),
+    "ELU": ("mnist lenet5", ("model.lenet5.activation=elu",)),
+    "no augmentation": ("digits lenet5", ("data.augment={}",)),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    base: str
+    words: tuple[str, ...]
+    expected: frozenset[str]
+    held: bool
+
+    @property
+    def folder(self) -> str:
+        return "".join(c if c.isalnum() else "_" for c in f"{self.name} {self.base}")
+
+
+def cases() -> list[Case]:
+    """All of the bench; every third is held back, whichever it is."""
+    planted = [
+        (fault, base, words, expected)
+        for fault, (expected, places) in FAULTS.items()
+        for base, words in places.items()
+    ]
+    healthy = [(f"healthy: {name}", base, words, frozenset()) for name, (base, words) in HEALTHY.items()]
+    return [
+        Case(name, base, words, frozenset(expected), number % 3 == 2)
+        for group in (planted, healthy)
+        for number, (name, base, words, expected) in enumerate(group)
+    ]
+
+
+def subset(source: Path, target: Path, counts: dict[str, dict[str, int]]) -> None:
+    """Links to so many images of each split and class, evenly spread over the sorted files."""
+    for split, of_class in counts.items():
+        for label, count in of_class.items():
+            files = sorted(
+                path for part in ("train", ".") for path in (source / part / label).glob("*.[pj][np]g")
+            )
+            if split == "val":
+                files = files[::-1]
+            folder = target / split / label
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in files[:count]:
+                (folder / file.name).symlink_to(file.resolve())
+
+
+def make_data(work: Path, cifar: Path, mnist: Path) -> None:
+    """Three data sets, each whole, with few images, and with one class in 95%."""
+    sources = {"digits": (Path(builtin.folder("digits")), 0), "mnist": (mnist, 200), "cifar": (cifar, 700)}
+    for name, (source, count) in sources.items():
+        if (work / name / "done").exists():
+            continue
+        shutil.rmtree(work / name, ignore_errors=True)
+        place = source / "train" if (source / "train").is_dir() else source
+        labels = sorted(folder.name for folder in place.iterdir() if folder.is_dir())
+        if name == "cifar":
+            labels = EASY
+        if count:
+            subset(source, work / name / "whole", {".": dict.fromkeys(labels, count)})
+        few = {"train": dict.fromkeys(labels, 50 // len(labels)), "val": dict.fromkeys(labels, 60)}
+        subset(source, work / name / "few", few)
+        rest = max(1, 9 // (len(labels) - 1))
+        uneven = {label: 140 if label == labels[0] else rest for label in labels}
+        even = {label: 70 if label == labels[0] else max(1, rest // 2) for label in labels}
+        subset(source, work / name / "uneven", {"train": uneven, "val": even})
+        (work / name / "done").touch()
+
+
+def train(case: Case, work: Path) -> None:
+    out = work / "runs" / case.folder
+    if (out / "over").exists():
+        return
+    shutil.rmtree(out, ignore_errors=True)
+    torch.set_num_threads(1)
+    base = BASES[case.base]
+    words, lr, data = list(base.words), base.lr, "whole"
+    for word in case.words:
+        if word.startswith("rate="):
+            lr *= float(word.removeprefix("rate="))
+        elif word in ("few", "uneven"):
+            data = word
+        else:
+            words.append(word)
+    if not any(word.startswith("optimizer=") for word in words):
+        words.insert(0, f"optimizer.sgd.lr={lr}")
+    place = "digits" if (base.data, data) == ("digits", "whole") else str(work / base.data / data)
+    try:
+        cs.train(place, out=out, set=[*words, "train.device=cpu"])
+    except cs.UserError as error:
+        print(f"{case.name}, {case.base}: {error}", file=sys.stderr, flush=True)
+    (out / "over").touch()
+
+
+def look(case: Case, work: Path) -> dict[str, object]:
+    """What the diagnosis says of a finished training."""
+    found = [finding.name for finding in diagnose(work / "runs" / case.folder)["findings"]]
+    right = bool(case.expected & set(found)) if case.expected else not found
+    return {
+        "fault": case.name,
+        "on": case.base,
+        "part": "held" if case.held else "tune",
+        "expected": sorted(case.expected),
+        "found": found,
+        "right": right,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cifar", type=Path)
+    parser.add_argument("mnist", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--part", choices=["tune", "held", "all"], default="all")
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--train-only", action="store_true")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    make_data(options.work, options.cifar, options.mnist)
+    chosen = [
+        case
+        for case in cases()
+        if options.part in ("all", "held" if case.held else "tune")
+        and options.only in f"{case.name} {case.base}"
+    ]
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        list(pool.map(train, chosen, [options.work] * len(chosen)))
+    if options.train_only:
+        return
+    rows = [look(case, options.work) for case in chosen]
+    if options.part == "all" and not options.only:
+        keep("diagnosis", {"seed": 0, "cases": rows, **summary(rows)})
+        return
+    for row in rows:
+        print(json.dumps(row))
+    print(json.dumps(summary(rows), indent=1))
+
+
+def summary(rows: list[dict[str, object]]) -> dict[str, object]:
+    """Faults named and false alarms, in each part."""
+    found: dict[str, object] = {}
+    for part in ("tune", "held"):
+        faults = [row for row in rows if row["part"] == part and row["expected"]]
+        healthy = [row for row in rows if row["part"] == part and not row["expected"]]
+        found[part] = {
+            "faults": len(faults),
+            "named": sum(bool(row["right"]) for row in faults),
+            "healthy": len(healthy),
+            "false_alarms": sum(not row["right"] for row in healthy),
+        }
+    return found
+
+
+if __name__ == "__main__":
+    main()

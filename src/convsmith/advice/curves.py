@@ -1,0 +1,51 @@
+"""What a run's curves say: rules from numbers to a fault, its meaning, and the change that mends it.
+
+Each rule is a pure function of the :class:`Evidence`. The notes' rules about learning curves are here, and
+those of the field about gradients and silent units. The thresholds were set on two thirds of the trainings
+of ``benchmarks/diagnosis.py``; the page says how often they are right on the last third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from convsmith.advice.evidence import Evidence
+from convsmith.advice.fitting import (
+    collapse,
+    label_noise,
+    noisy_validation,
+    over_fitting,
+    too_much_regularization,
+    under_fitting,
+)
+from convsmith.advice.gradients import dead_units, exploding_gradients, vanishing_gradients
+from convsmith.advice.rates import plateau, rate_too_high, rate_too_high_later, rate_too_low
+from convsmith.findings import Finding
+
+Rule = Callable[[Evidence], Finding | None]
+
+# From cause to consequence: of these the first that fits is named, since what follows may be its doing.
+CAUSES: tuple[Rule, ...] = (
+    exploding_gradients,
+    vanishing_gradients,
+    too_much_regularization,
+    rate_too_high,
+    rate_too_low,
+    collapse,
+    label_noise,
+    rate_too_high_later,
+    plateau,
+    over_fitting,
+    under_fitting,
+    dead_units,
+)
+# These stand beside any other.
+BESIDE: tuple[Rule, ...] = (noisy_validation,)
+
+
+def diagnose(e: Evidence) -> list[Finding]:
+    """What is wrong with a training: its first cause, and what stands beside it; empty if it is healthy."""
+    causes = (rule(e) for rule in CAUSES)
+    found = next((finding for finding in causes if finding is not None), None)
+    beside = [finding for finding in (rule(e) for rule in BESIDE) if finding is not None]
+    return [*([found] if found is not None else []), *beside]

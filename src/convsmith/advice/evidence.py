@@ -1,0 +1,137 @@
+"""What a run has written down, as a diagnosis reads it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import median
+from typing import Any
+
+from convsmith import catalog
+from convsmith import recipe as recipes
+from convsmith.errors import UserError, shown
+from convsmith.recipe import Recipe
+from convsmith.run.directory import RunDirectory
+
+# Optimizers whose steps grow with the gradient; all others divide by its size.
+PLAIN = ("sgd", "lbfgs")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A run's recipe and what was measured, epoch by epoch.
+
+    ``rows`` are those of metrics.csv, ``steps`` (epoch, batch, loss) of steps.csv, ``health`` the values of
+    health.csv by what and name, one an epoch; ``counts`` the images by split and class.
+    """
+
+    recipe: Recipe
+    rows: list[dict[str, float]] = field(default_factory=list)
+    steps: list[tuple[int, int, float]] = field(default_factory=list)
+    health: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def column(self, name: str) -> list[float]:
+        return [row[name] for row in self.rows]
+
+    @property
+    def classifies(self) -> bool:
+        return bool(self.rows) and "val_accuracy" in self.rows[0]
+
+    @property
+    def chance(self) -> float:
+        """The cross-entropy of guessing among the classes; without classes, the first loss."""
+        classes = len(self.counts.get("train", {}))
+        return math.log(classes) if classes > 1 else max(self.first, 1e-9)
+
+    @property
+    def first(self) -> float:
+        """The loss of the first batch, before any update."""
+        return self.steps[0][2] if self.steps else math.nan
+
+    @property
+    def diverged(self) -> tuple[int, int] | None:
+        """Epoch and batch of the first loss that isn't a number, or has grown past all use."""
+        for epoch, batch, loss in self.steps:
+            if not math.isfinite(loss) or loss > 1e3 * max(self.first, self.chance):
+                return epoch, batch
+        return None
+
+    @cached_property
+    def optimizer(self) -> tuple[str, dict[str, Any]]:
+        """The recipe's, with the arguments that it leaves to their defaults."""
+        assert self.recipe.optimizer is not None
+        name, given = catalog.split("optimizer", self.recipe.optimizer)
+        signature = inspect.signature(catalog.load("optimizer", name)).parameters
+        usual = {k: p.default for k, p in signature.items() if p.default is not inspect.Parameter.empty}
+        return name, {**usual, **given}
+
+    @property
+    def rate(self) -> float:
+        return float(self.optimizer[1].get("lr", 1.0))
+
+    def last(self, what: str, name: str) -> float:
+        """The last epoch's value in health.csv; nan if there is none."""
+        return (self.health.get(what, {}).get(name) or [math.nan])[-1]
+
+    @cached_property
+    def path(self) -> float:
+        """How far the weights could move in all: the sum over all updates of the step's size relative to the
+        weights, in the middle layer.
+
+        For plain gradient descent a step is rate * gradient / (1 - momentum); for the optimizers that divide
+        by the gradient's size, it is the rate.
+        """
+        name, arguments = self.optimizer
+        images = sum(self.counts.get("train", {}).values())
+        updates = images / (self.recipe.data.batch_size or 1) / self.recipe.train.accumulate
+        total = 0.0
+        for epoch, row in enumerate(self.rows):
+            sizes = []
+            for layer, weights in self.health.get("weight", {}).items():
+                gradients = self.health["gradient"].get(layer, [])
+                if epoch < min(len(weights), len(gradients)) and weights[epoch] > 0:
+                    gradient = gradients[epoch] / (1 - arguments.get("momentum", 0)) if name in PLAIN else 1.0
+                    sizes.append(gradient / weights[epoch])
+            total += updates * row["lr"] * (median(sizes) if sizes else 0.0)
+        return total
+
+    @property
+    def decays(self) -> bool:
+        """Whether the rate has fallen far by the end."""
+        rates = self.column("lr")
+        return bool(rates) and rates[-1] < 0.3 * max(rates)
+
+    @property
+    def penalties(self) -> float:
+        """Share of the penalties in what was minimized in the first third of the epochs, in [0, 1]."""
+        names = [name for name in catalog.names("term") if _penalizes(name) and name in self.recipe.objective]
+        early = self.rows[: max(1, len(self.rows) // 3)]
+        extra = sum(row.get(f"train_{name}", 0.0) for row in early for name in names)
+        return extra / max(1e-12, extra + sum(row["train_loss"] for row in early))
+
+
+def _penalizes(name: str) -> bool:
+    """Whether a term is about the weights alone."""
+    return list(inspect.signature(catalog.load("term", name).forward).parameters) == ["self", "model"]
+
+
+def gather(run: RunDirectory) -> Evidence:
+    """Read what ``run`` has written so far; also of a training that failed, or is still going on.
+
+    Raises:
+        UserError: if it is no run, or hasn't begun to train.
+    """
+    if not run.recipe.exists():
+        raise UserError(f"{shown(run.path)} holds no run to diagnose; name a run's folder")
+    steps = [(int(r["epoch"]), int(r["batch"]), float(r["loss"])) for r in run.read_table(run.steps)]
+    rows = run.read_metrics()
+    if not steps and not rows:
+        raise UserError(f"{shown(run.path)} has not trained a single epoch; there is nothing to diagnose yet")
+    health: dict[str, dict[str, list[float]]] = {}
+    for row in run.read_table(run.health):
+        health.setdefault(row["what"], {}).setdefault(row["name"], []).append(float(row["value"]))
+    counts = run.read_json(run.data)["counts"]
+    return Evidence(recipes.load(run.recipe), rows, steps, health, counts)

@@ -1,0 +1,153 @@
+"""What training and validation accuracy say together: of the net's size, its regularization and the data."""
+
+from __future__ import annotations
+
+import math
+
+from convsmith.advice.evidence import Evidence
+from convsmith.advice.remedies import dropout, rate, regularized, right, smoothing, stuck, wider
+from convsmith.findings import Finding
+
+NOTES = "study notes, chapter 10, on learning rates"
+
+FITTING = "study notes, chapter 9, on validation curves"
+
+
+def too_much_regularization(e: Evidence) -> Finding | None:
+    """Under-fitting whose cause stands in the recipe."""
+    if len(e.rows) < 2 or not e.classifies:
+        return None
+    dropout = dropout(e)
+    low = right(e, "train") < 0.8
+    if e.penalties > 0.5:
+        names = [name for name in ("l2", "l1", "elastic_net") if name in e.recipe.objective]
+        weight = (e.recipe.objective.get(names[0]) or {}).get("weight", 0.0) if names else 0.0
+        cause = f"penalties are {100 * e.penalties:.0f}% of what is minimized in the first epochs"
+        change: tuple[str, ...] = (f"objective.{names[0]}.weight={weight / 100:g}",) if weight else ()
+    elif dropout is not None and dropout[1] > 0.7 and low:
+        cause = f"dropout leaves out {100 * dropout[1]:.0f}% of the units"
+        change = (f"{dropout[0]}.p=0.5",)
+    else:
+        return None
+    return Finding(
+        name="under_fitting",
+        seen=f"{cause}; {100 * right(e, 'train'):.0f}% of the training images are right",
+        means="the net may not fit its images for all the regularization",
+        change=f"regularize less{': ' + change[0] if change else ''}",
+        why="a net that fails on its own training images has no room, or may not use it",
+        source=FITTING,
+        set=change,
+        epochs=(1, len(e.rows)),
+    )
+
+
+def collapse(e: Evidence) -> Finding | None:
+    """Nearly all answers are one class, which isn't that common."""
+    answers, true = e.last("predicted", "answers"), e.last("predicted", "true")
+    counts = sorted(e.counts.get("train", {}).values())
+    if not (answers > 0.95 and true < answers - 0.04) or len(counts) < 2:
+        return None
+    share = counts[-1] / max(1, sum(counts))
+    uneven = share > 2 / len(counts)
+    return Finding(
+        name="collapse",
+        seen=f"{100 * answers:.0f}% of the answers are one class, which {100 * true:.0f}% of the images have"
+        + (f"; {100 * share:.0f}% of the training images are of one class" if uneven else ""),
+        means="the net has learned which class is commonest, not what the others look like",
+        change="even the classes: --set data.sampler=class_balanced, or objective logit_adjustment"
+        if uneven
+        else f"start again with a smaller rate: {rate(e, e.rate / 10)}",
+        why="always answering the commonest class costs little where it is nearly all"
+        if uneven
+        else "a net that gives one answer has lost its way in the first steps",
+        source="study notes, chapter 11; Menon et al. 2021" if uneven else NOTES,
+        set=("data.sampler=class_balanced",) if uneven else (rate(e, e.rate / 10),),
+        epochs=(1, len(e.rows)),
+    )
+
+
+def label_noise(e: Evidence) -> Finding | None:
+    """The net agrees better with labels it never saw than with those it is trained on."""
+    train, val = (e.health.get("right", {}).get(name, []) for name in ("train", "val"))
+    gaps = [v - t for t, v in zip(train, val)]
+    if not gaps or max(gaps) < 0.12 or max(val) < 0.4:
+        return None
+    at = gaps.index(max(gaps))
+    return Finding(
+        name="label_noise",
+        seen=f"in epoch {at + 1} the net is right on {100 * val[at]:.0f}% of the validation images and on "
+        f"{100 * train[at]:.0f}% of the training images, without augmentation",
+        means=f"about {100 * max(gaps):.0f}% or more of the training labels are wrong",
+        change="look through the training labels; until then smooth them, and stop early",
+        why="a net learns what is common first and memorizes exceptions later",
+        source="Arpit et al. 2017; Northcutt et al. 2021",
+        set=(*smoothing(e), "train.early_stopping.patience=5"),
+        epochs=(at + 1, at + 1),
+    )
+
+
+def over_fitting(e: Evidence) -> Finding | None:
+    """Right on what was trained on, wrong on the rest."""
+    train, val = right(e, "train"), right(e, "val")
+    if len(e.rows) < 3 or not train > 0.85 or train - val < 0.15:
+        return None
+    losses = e.column("val_loss")
+    best = losses.index(min(losses))
+    rises = losses[-1] > 1.1 * losses[best] and best < len(losses) - 2
+    seen = (
+        f"{100 * train:.0f}% of the training images are right, and {100 * val:.0f}% of the validation images"
+    )
+    if rises:
+        seen += f"; the validation loss rises from {losses[best]:.3g} in epoch {best + 1} to {losses[-1]:.3g}"
+    change = regularized(e)
+    return Finding(
+        name="over_fitting",
+        seen=seen,
+        means="the net knows its training images by heart",
+        change=f"more images, or what stands for them: {', '.join(change)}",
+        why="what is learned by heart doesn't help with new images",
+        source=FITTING,
+        set=change,
+        epochs=(best + 1, len(losses)),
+    )
+
+
+def under_fitting(e: Evidence) -> Finding | None:
+    """Wrong on what was trained on, too."""
+    train, val = right(e, "train"), right(e, "val")
+    if len(e.rows) < 3 or not train < 0.8 or train - val > 0.15 or stuck(e):
+        return None
+    losses = e.column("train_loss")
+    falling = losses[-1] < 0.97 * losses[-max(2, len(losses) // 5)]
+    longer = f"train.epochs={2 * e.recipe.train.epochs}"
+    return Finding(
+        name="under_fitting",
+        seen=f"{100 * train:.0f}% of the training images are right, and {100 * val:.0f}% of the validation "
+        f"images: the two go together",
+        means="the net has no room for what there is to learn, or no time",
+        change=f"{'train longer: ' + longer if falling else 'take a larger net, and train longer: ' + longer}",
+        why="where training images are wrong too, more data or regularization can't help",
+        source=FITTING,
+        set=(*wider(e), longer),
+        epochs=(1, len(losses)),
+    )
+
+
+def noisy_validation(e: Evidence) -> Finding | None:
+    """So few validation images that epochs can't be told apart."""
+    count = sum(e.counts.get("val", {}).values())
+    if not e.classifies or count >= 100 or not count:
+        return None
+    images = sum(e.counts.get("train", {}).values())
+    share = min(0.5, 100 / (images + count))
+    return Finding(
+        name="noisy_validation",
+        seen=f"there are {count} validation images: one of them is {100 / count:.1f}% of accuracy",
+        means=f"two epochs must differ by {200 * 0.5 / math.sqrt(count):.0f}% before it says anything, and the "
+        f"best epoch is partly the luckiest",
+        change=f"hold more images back: --set data.val={share:.2g}",
+        why="the standard error of an accuracy is at most 0.5 / sqrt(images)",
+        source="binomial distribution",
+        set=(f"data.val={share:.2g}",),
+        epochs=(1, max(1, len(e.rows))),
+    )

@@ -1,0 +1,65 @@
+"""What gradients and units say of the net."""
+
+from __future__ import annotations
+
+import math
+
+from convsmith.advice.evidence import Evidence
+from convsmith.advice.remedies import parts, rate, stuck
+from convsmith.findings import Finding
+
+
+def exploding_gradients(e: Evidence) -> Finding | None:
+    """The first loss, before any update, is far above that of guessing."""
+    if not e.first > 20 * e.chance and math.isfinite(e.first):
+        return None
+    return Finding(
+        name="exploding_gradients",
+        seen=f"the first loss, before any update, is {e.first:.3g}; guessing has {e.chance:.3g}",
+        means="the initial weights enlarge what passes through them layer by layer, and the gradients too",
+        change="initialize by He's rule, and normalize between layers",
+        why="the variance of a layer's output should be that of its input",
+        source="He et al. 2015; Glorot & Bengio 2010",
+        set=parts(e, init="he", norm="batch") or ("train.clip=1",),
+        epochs=(1, 1),
+    )
+
+
+def vanishing_gradients(e: Evidence) -> Finding | None:
+    """The first layer's gradients are less than a hundredth of the last one's, and nothing is learned."""
+    gradients = e.health.get("gradient", {})
+    if len(gradients) < 4 or not stuck(e):
+        return None
+    layers = list(gradients)
+    first, last = gradients[layers[0]][0], gradients[layers[-1]][0]
+    if not first < 0.01 * last:
+        return None
+    return Finding(
+        name="vanishing_gradients",
+        seen=f"gradients fall from {last:.2g} in the last layer ({layers[-1]}) to {first:.2g} in the first "
+        f"({layers[0]}); the loss stays at {min(e.column('train_loss')):.3g}, guessing has {e.chance:.3g}",
+        means="the first layers don't learn",
+        change="take ReLU, He's initialization, and normalization or shortcuts",
+        why="a sigmoid's slope is at most 1/4: each layer divides the gradient by four or more",
+        source="Glorot & Bengio 2010; He et al. 2016",
+        set=parts(e, activation="relu", init="he", norm="batch"),
+        epochs=(1, len(e.rows)),
+    )
+
+
+def dead_units(e: Evidence) -> Finding | None:
+    """Half of a layer's channels never respond."""
+    dead = {name: values[-1] for name, values in e.health.get("dead", {}).items() if values}
+    if not dead or max(dead.values()) < 0.5:
+        return None
+    worst = max(dead, key=lambda name: dead[name])
+    return Finding(
+        name="dead_units",
+        seen=f"{100 * dead[worst]:.0f}% of the channels of {worst} respond to none of the images looked at",
+        means="they learn nothing any more: a ReLU below zero has no gradient",
+        change=f"a smaller rate ({rate(e, e.rate / 3)}), or a leaky activation",
+        why="one large step can push a unit below zero for good",
+        source="study notes, chapter 8, on ReLU's dead zone; Maas et al. 2013",
+        set=(rate(e, e.rate / 3),),
+        epochs=(1, max(1, len(e.rows))),
+    )

@@ -1,0 +1,57 @@
+"""Changes of a recipe, as overrides after ``--set``, and figures that several rules ask for."""
+
+from __future__ import annotations
+
+from convsmith import catalog
+from convsmith.advice.evidence import Evidence
+
+
+def stuck(e: Evidence) -> bool:
+    """Whether the training loss never got below that of guessing."""
+    return bool(e.rows) and e.classifies and min(e.column("train_loss")) > 0.97 * e.chance
+
+
+def right(e: Evidence, split: str) -> float:
+    """The last epoch's accuracy on plain images of a split."""
+    return e.last("right", split)
+
+
+def rate(e: Evidence, rate: float) -> str:
+    return f"optimizer.{e.optimizer[0]}.lr={rate:.3g}"
+
+
+def parts(e: Evidence, **parts: str) -> tuple[str, ...]:
+    """Overrides for those parts that the net takes by name."""
+    assert e.recipe.model is not None
+    name, _ = catalog.split("model", e.recipe.model)
+    known = catalog.card("model", catalog.base_name(name)).arguments
+    return tuple(f"model.{name}.{part}={value}" for part, value in parts.items() if part in known)
+
+
+def wider(e: Evidence) -> tuple[str, ...]:
+    assert e.recipe.model is not None
+    name, arguments = catalog.split("model", e.recipe.model)
+    return (f"model.{name}.width={2 * arguments['width']}",) if "width" in arguments else ()
+
+
+def dropout(e: Evidence) -> tuple[str, float] | None:
+    """The recipe's key of the dropout and its share, if the net has one."""
+    assert e.recipe.model is not None
+    name, arguments = catalog.split("model", e.recipe.model)
+    given = arguments.get("dropout")
+    if isinstance(given, dict):
+        kind, options = next(iter(given.items()))
+        return f"model.{name}.dropout.{kind}", float((options or {}).get("p", 0.5))
+    return None
+
+
+def smoothing(e: Evidence) -> tuple[str, ...]:
+    return ("objective.cross_entropy.smoothing=0.1",) if "cross_entropy" in e.recipe.objective else ()
+
+
+def regularized(e: Evidence) -> tuple[str, ...]:
+    """More of what the recipe has, or what it lacks."""
+    if not e.recipe.data.augment:
+        return ("data.augment=null", "train.early_stopping.patience=10")
+    l2 = (e.recipe.objective.get("l2") or {}).get("weight", 5e-4)
+    return (f"objective.l2.weight={4 * l2:g}", *smoothing(e), "train.early_stopping.patience=10")

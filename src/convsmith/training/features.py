@@ -1,0 +1,141 @@
+"""Features computed once, for a classifier that learns alone: an epoch costs milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from convsmith.data.batches import Batch, Batches
+from convsmith.data.scan import Track
+from convsmith.data.shuffle import generator
+
+
+class OnFeatures(nn.Module):
+    """The classifier of a net as a net of its own, from features (N, D) to logits (N, K).
+
+    Args:
+        net: the whole; only its classifier's parameters are seen as this module's.
+
+    Raises:
+        AssertionError: if the classifier isn't linear (see :func:`possible`).
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        assert possible(net)
+        # In a tuple, so that the frozen part is neither trained, averaged, nor in every checkpoint.
+        self._whole = (net.eval(),)
+        self.classifier: nn.Module = net.get_classifier()  # type: ignore[operator]
+
+    @property
+    def whole(self) -> nn.Module:
+        return self._whole[0]
+
+    def get_classifier(self) -> nn.Module:
+        return self.classifier
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        if pre_logits:
+            return x
+        logits: Tensor = self.classifier(x)
+        return logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(x)
+
+
+def possible(net: nn.Module) -> bool:
+    """Whether what the classifier reads is a vector; a convolution as a classifier reads maps."""
+    return isinstance(net.get_classifier(), nn.Linear)  # type: ignore[operator]
+
+
+def whole(model: nn.Module) -> nn.Module:
+    """The net to keep: that around a classifier which was trained alone."""
+    return model.whole if isinstance(model, OnFeatures) else model
+
+
+@torch.inference_mode()
+def features(net: Any, images: Tensor) -> Tensor:
+    """What the classifier of ``net`` reads, (N, D) float32, for normalized images (N, C, H, W)."""
+    vectors: Tensor = net.forward_head(net.forward_features(images), pre_logits=True)
+    return vectors.float()
+
+
+class FeatureBatches:
+    """As :class:`convsmith.data.batches.Batches`, of features: each image in one of its views, drawn anew.
+
+    Args:
+        feed: the images, in whose order, batches and shares the features come.
+        views: features (V, N, D).
+        targets: of each view, (V, N) or (V, N, K): mixed images have mixed targets.
+    """
+
+    def __init__(self, feed: Batches, views: Tensor, targets: Tensor) -> None:
+        self.feed = feed
+        self.views = views
+        self.targets = targets
+
+    def __len__(self) -> int:
+        return len(self.feed)
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        feed = self.feed
+        whole = feed.order(epoch).tensor_split(len(feed))[first:]
+        count = self.views.shape[0]
+        for number, everyone in enumerate(whole, start=first):
+            draws = generator(feed.seed, epoch, number)
+            view = torch.randint(count, (len(everyone),), generator=draws)[feed.rank :: feed.world]
+            place = everyone[feed.rank :: feed.world].to(self.views.device)
+            view = view.to(self.views.device)
+            yield Batch(
+                images=self.views[view, place],
+                targets=self.targets[view, place],
+                share=len(place) * feed.world / len(everyone),
+                count=len(place),
+                costs=feed.costs_of(place),
+            )
+
+    def sample(self, count: int) -> FeatureBatches:
+        """About ``count`` of the images, evenly spread, in their own order."""
+        rows = torch.linspace(0, self.views.shape[1] - 1, min(count, self.views.shape[1])).long()
+        rows = rows.to(self.views.device)
+        return FeatureBatches(self.feed.sample(count), self.views[:1, rows], self.targets[:1, rows])
+
+
+def computed(
+    net: nn.Module, feed: Batches, views: int, fabric: Any, track: Track[Batch]
+) -> FeatureBatches | None:
+    """The features of all images of ``feed``, augmented ``views`` times if it augments.
+
+    Every process computes all: they are of one pass each, and any process may be handed any image.
+
+    Returns:
+        None if not even one view fits into half of the free memory.
+    """
+    views = views if feed.augment is not None else 1
+    size = 4 * len(feed.split) * int(getattr(net, "num_features", 0) or 1)
+    views = min(views, int(psutil.virtual_memory().available / 2 // size))
+    if views < 1:
+        return None
+    net.eval()
+    everything = feed.in_order()
+    vectors, targets = [], []
+    for view in range(views):
+        seen = everything.epoch(view)
+        for batch in track(seen, len(everything), f"Features {view + 1}/{views}"):
+            with fabric.autocast():
+                found = features(net, fabric.strategy.precision.convert_input(batch.images))
+            vectors.append(found)
+            targets.append(batch.targets)
+    shape = (views, len(feed.split))
+    flat, wanted = torch.cat(vectors), torch.cat(targets)
+    return FeatureBatches(
+        feed, flat.view(*shape, *flat.shape[1:]).clone(), wanted.view(*shape, *wanted.shape[1:])
+    )

@@ -1,0 +1,170 @@
+"""Selective joint fine-tuning: the source images nearest to the target's are learned beside them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le
+from torch import Tensor, nn
+
+from convsmith import recipe as recipes
+from convsmith.catalog import technique
+from convsmith.data.batches import Batches, Split
+from convsmith.data.dataset import Dataset, prepare
+from convsmith.errors import UserError, shown
+from convsmith.findings import Finding
+from convsmith.nn.patterns import gabor
+from convsmith.training.finetune import AllStages, Pace
+
+BINS = 16
+# Wavelengths of the Gabor waves in pixels, and how many directions of each: Ge & Yu use such a bank.
+WAVELENGTHS, DIRECTIONS = (3.0, 4.5, 6.0, 9.0), 6
+
+
+@technique(
+    "finetuning",
+    "joint",
+    source="Ge & Yu 2017, Borrowing treasures from the wealthy",
+    chapter="10 网络训练 training",
+    use="few images unlike the source's, and the source's images at hand",
+)
+class Joint:
+    """Learn the target's task and, beside it, that of the source images which look most like the target's.
+
+    Args:
+        source: folder, CSV or built-in name of the source's images.
+        neighbors: source images chosen for each training image.
+        weight: of the source's cross-entropy in the loss.
+        decay: of the stages' rates, as in ``all_stages``.
+
+    >>> [pace.scale for pace in Joint("digits", decay=0.5)(3)]
+    [0.25, 0.5, 1.0]
+    """
+
+    def __init__(
+        self,
+        source: str = "",
+        neighbors: Annotated[int, Ge(1)] = 20,
+        weight: Annotated[float, Gt(0)] = 1.0,
+        decay: Annotated[float, Gt(0), Le(1)] = 0.7,
+    ) -> None:
+        self.source = source
+        self.neighbors = neighbors
+        self.weight = weight
+        self.decay = decay
+
+    def __call__(self, stages: int) -> list[Pace]:
+        return AllStages(self.decay)(stages)
+
+
+class SourceTask(nn.Module):
+    """A term: ``weight`` times the cross-entropy of a second head on images of the source, drawn anew.
+
+    It reads the ``model`` alone; the images are its own. 0 in evaluation. Draws come from torch's global
+    generator, which the loop seeds for every batch.
+
+    Args:
+        images: of the source, with their classes.
+        num_features: D, what the heads read.
+        batch_size: source images a step.
+        weight: of the term.
+    """
+
+    def __init__(self, images: Batches, classes: int, num_features: int, batch_size: int, weight: float):
+        super().__init__()
+        self.images = images
+        self.batch_size = batch_size
+        self.weight = weight
+        self.head = nn.Linear(num_features, classes)
+
+    def forward(self, model: nn.Module) -> Tensor:
+        if not self.training:
+            return self.head.weight.new_zeros(())
+        places = torch.randint(len(self.images.split), (self.batch_size,))
+        batch = self.images.at(places)
+        net: object = model
+        features = net.forward_head(net.forward_features(batch.images), pre_logits=True)  # type: ignore[attr-defined]
+        return self.weight * F.cross_entropy(self.head(features), batch.targets)
+
+
+def source_task(
+    joint: Joint, dataset: Dataset, num_features: int, batch_size: int, device: torch.device, seed: int
+) -> tuple[SourceTask, Finding]:
+    """The term for a data set, with the chosen source images, and what was chosen.
+
+    Raises:
+        UserError: if the source can't be read, has no classes, or has other channels.
+    """
+    if not joint.source:
+        raise UserError("finetune joint needs the source's images: --set train.finetune.joint.source=FOLDER")
+    section = recipes.Data(path=joint.source, size=dataset.size)
+    source = prepare(section, seed=seed)
+    if source.encoding is not None or source.channels != dataset.channels:
+        raise UserError(
+            f"{shown(joint.source)} can't be learned beside {dataset.channels}-channel images: it has "
+            f"{'numbers' if source.encoding is not None else f'{source.channels} channels'}"
+        )
+    chosen = nearest(described(dataset.train), described(source.train), joint.neighbors)
+    train = source.train
+    few = replace(train, rows=train.rows[chosen], targets=train.targets[chosen])
+    batches = Batches(few, dataset.normalizer, batch_size=batch_size, device=device, seed=seed)
+    finding = Finding(
+        seen=f"{len(chosen):,} of {len(train):,} source images are learned beside the target's, the "
+        f"{joint.neighbors} nearest to each by their responses to Gabor waves",
+        means="the first layers see more images of the target's texture than there are in the target",
+        why="few images alone would be memorized",
+        source="Ge & Yu 2017",
+    )
+    return SourceTask(batches, len(source.classes), num_features, batch_size, joint.weight), finding
+
+
+def described(split: Split) -> Tensor:
+    """Histograms (N, filters, bins) of each image's responses to Gabor waves, each summing to 1."""
+    filters = torch.stack(
+        [
+            gabor(11, 180 * turn / DIRECTIONS, wavelength=length).float()
+            for length in WAVELENGTHS
+            for turn in range(DIRECTIONS)
+        ]
+    )
+    filters = filters - filters.mean((1, 2), keepdim=True)
+    filters = filters / filters.flatten(1).norm(dim=1)[:, None, None]
+    edges = torch.linspace(-2, 2, BINS - 1)
+    found = []
+    plain = split.store.stream(list(torch.split(split.rows, 256)))
+    for pixels in plain:
+        grey = pixels.float().mean(3, keepdim=True).permute(0, 3, 1, 2)
+        # Every image by its own contrast: a darker photograph of the same is the same.
+        grey = (grey - grey.mean((2, 3), keepdim=True)) / (grey.std((2, 3), keepdim=True) + 1)
+        responses = F.conv2d(F.pad(grey, (5, 5, 5, 5), mode="reflect"), filters[:, None]).flatten(2)
+        bins = torch.bucketize(responses, edges)
+        counts = torch.zeros(*bins.shape[:2], BINS).scatter_add_(2, bins, torch.ones_like(responses))
+        found.append(counts / responses.shape[2])
+    return torch.cat(found)
+
+
+def nearest(target: Tensor, source: Tensor, neighbors: int) -> Tensor:
+    """Places of the source images that are among the ``neighbors`` nearest of any target image, sorted.
+
+    The distance is the Kullback-Leibler divergence both ways, summed over the filters (Ge & Yu 2017,
+    equation 1, with equal weights).
+
+    Args:
+        target: histograms (N, filters, bins).
+        source: (M, filters, bins).
+        neighbors: of each target image.
+
+    >>> nearest(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]], [[0.9, 0.1]]]), 1)
+    tensor([1])
+    """
+    p, q = (histograms.flatten(1).double() + 1e-6 for histograms in (target, source))
+    own = (q * q.log()).sum(1)
+    chosen = []
+    for some in torch.split(p, 256):
+        # What depends on the target image alone doesn't change the order.
+        distance = own - some @ q.log().T - some.log() @ q.T
+        chosen.append(distance.topk(min(neighbors, len(q)), largest=False).indices.flatten())
+    return torch.unique(torch.cat(chosen))
