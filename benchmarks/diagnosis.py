@@ -3,8 +3,10 @@
 python benchmarks/diagnosis.py CIFAR10_FOLDER MNIST_FOLDER --work WORK
 
 Real short trainings on digits, MNIST and CIFAR-10 subsets, each with one planted fault or none. The
-thresholds of convsmith.advice.curves were chosen on two thirds of them (``tune``); the last third
-(``held``) was looked at once they stood. Trainings that are done are kept in WORK, so that an interrupted
+thresholds of the rules were chosen on two thirds of them (``tune``); the last third (``held``: other nets
+and other classes) was looked at once they stood. A first third held back had 9 of 12 faults named and no
+false alarm; two rules and two plantings (a net that learned in spite of its dropout, a rate so high that
+nothing was learned at all) were changed for what it showed, so it counts as tuned on. Trainings that are done are kept in WORK, so that an interrupted
 run goes on; ``--again`` only reads them.
 """
 
@@ -45,11 +47,23 @@ BASES = {
     "digits lenet5": _base("digits", "lenet5", 15, 0.02, "data.size=16", "data.batch_size=32"),
     "digits resnet": _base("digits", "{resnet20: {width: 8}}", 10, 0.05, "data.batch_size=32"),
     "mnist lenet5": _base("mnist", "lenet5", 12, 0.02, "data.batch_size=32"),
+    "mnist resnet": _base("mnist", "{resnet20: {width: 8}}", 8, 0.05, "data.batch_size=32"),
+    "mnist 300": _base("mnist", "lenet300_100", 12, 0.02, "data.batch_size=32"),
+    "digits 300": _base("digits", "lenet300_100", 15, 0.02, "data.batch_size=32"),
+    "ships vgg": _base(
+        "ships",
+        "{vgg11: {width: 8, hidden: 64, norm: batch, dropout: none, init: {he: {fan: in}}}}",
+        15,
+        0.02,
+        "data.batch_size=32",
+    ),
     "cifar resnet": _base("cifar", "{resnet20: {width: 8}}", 18, 0.1, "data.batch_size=32"),
 }
 # Of CIFAR-10 three classes that a small net learns well within a minute: the healthy must be healthy.
-EASY = ["airplane", "automobile", "frog"]
+EASY = {"cifar": ["airplane", "automobile", "frog"], "ships": ["bird", "ship", "truck"]}
 PLAIN = "model={resnet20: {width: 8, plain: true, norm: none, activation: %s, init: {gaussian: {std: %s}}}}"
+
+TUNED = ("digits lenet5", "digits resnet", "mnist lenet5", "cifar resnet")
 
 # Fault: the names that count as found, and how it is planted on a base; a rate stands for a factor.
 FAULTS: dict[str, tuple[frozenset[str], dict[str, tuple[str, ...]]]] = {
@@ -76,9 +90,9 @@ FAULTS: dict[str, tuple[frozenset[str], dict[str, tuple[str, ...]]]] = {
             "digits resnet": ("model={resnet20: {width: 1}}",),
         },
     ),
-    "dropout 0.95": (
+    "dropout 0.98": (
         frozenset({"under_fitting"}),
-        dict.fromkeys(("mnist lenet5", "digits lenet5"), ("model.lenet5.dropout={inverted: {p: 0.95}}",)),
+        dict.fromkeys(("mnist lenet5", "digits lenet5"), ("model.lenet5.dropout={inverted: {p: 0.98}}",)),
     ),
     "40% of labels shuffled": (
         frozenset({"label_noise"}),
@@ -121,9 +135,9 @@ FAULTS: dict[str, tuple[frozenset[str], dict[str, tuple[str, ...]]]] = {
     "rate stays high": (
         frozenset({"rate_too_high_later", "plateau"}),
         {
-            "digits resnet": ("schedule=constant", "rate=10", "data.batch_size=16", "train.epochs=14"),
+            "digits resnet": ("schedule=constant", "rate=3", "data.batch_size=8", "train.epochs=14"),
             "cifar resnet": ("schedule=constant", "rate=5", "data.batch_size=32"),
-            "mnist lenet5": ("schedule=constant", "rate=0.5", "data.batch_size=8"),
+            "mnist lenet5": ("schedule=constant", "rate=0.25", "data.batch_size=8"),
         },
     ),
     "25 validation images": (
@@ -162,13 +176,48 @@ HEALTHY: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+LENET300 = "model.lenet300_100.dropout={inverted: {p: %s}}"
+# Other nets, on other images, looked at when the thresholds stood.
+HELD: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("rate x 30", "mnist resnet", ("rate=30",)),
+    ("rate x 30", "ships vgg", ("rate=30",)),
+    ("rate x 30", "digits 300", ("rate=30",)),
+    ("rate / 100", "mnist resnet", ("rate=0.01",)),
+    ("rate / 100", "ships vgg", ("rate=0.01",)),
+    ("rate / 100", "digits 300", ("rate=0.01",)),
+    ("huge weight decay", "ships vgg", ("objective.l2.weight=0.3",)),
+    ("huge weight decay", "digits 300", ("objective.l2.weight=0.3",)),
+    ("net too small", "mnist resnet", ("model={resnet20: {width: 1}}", "train.epochs=4")),
+    ("dropout 0.98", "mnist 300", (LENET300 % 0.98,)),
+    ("40% of labels shuffled", "mnist resnet", ("data.label_noise={type: pair, rate: 0.4}",)),
+    ("40% of labels shuffled", "ships vgg", ("data.label_noise={type: symmetric, rate: 0.4}",)),
+    ("50 training images", "mnist resnet", ("few", "train.epochs=40")),
+    ("50 training images", "ships vgg", ("few", "train.epochs=40")),
+    ("50 training images", "digits 300", ("few", "train.epochs=60")),
+    ("sigmoid, 20 layers, Gaussian", "mnist resnet", (PLAIN % ("sigmoid", 0.02),)),
+    ("20 layers, Gaussian of 0.3", "mnist resnet", (PLAIN % ("relu", 0.5),)),
+    ("one class has 95%", "ships vgg", ("uneven",)),
+    ("one class has 95%", "digits 300", ("uneven",)),
+    ("rate stays high", "ships vgg", ("schedule=constant", "rate=4", "data.batch_size=16")),
+    ("25 validation images", "ships vgg", ("data.val=0.012",)),
+    ("healthy: residual net", "mnist resnet", ()),
+    ("healthy: VGG", "ships vgg", ()),
+    ("healthy: perceptron", "digits 300", ()),
+    ("healthy: perceptron", "mnist 300", ()),
+    ("healthy: Adam", "mnist resnet", ("optimizer={adam: {lr: 0.003}}",)),
+    ("healthy: constant rate", "digits 300", ("schedule=constant", "rate=0.5")),
+    ("healthy: 1/t", "ships vgg", ("schedule={inverse_time: {k: 20, warmup: 1}}",)),
+    ("healthy: Adagrad", "digits 300", ("optimizer={adagrad: {lr: 0.02}}",)),
+)
+
+
 @dataclass(frozen=True)
 class Case:
     name: str
     base: str
     words: tuple[str, ...]
     expected: frozenset[str]
-    held: bool
+    held: bool = False
 
     @property
     def folder(self) -> str:
@@ -176,17 +225,17 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """All of the bench; every third is held back, whichever it is."""
+    """All of the bench."""
     planted = [
         (fault, base, words, expected)
         for fault, (expected, places) in FAULTS.items()
         for base, words in places.items()
     ]
     healthy = [(f"healthy: {name}", base, words, frozenset()) for name, (base, words) in HEALTHY.items()]
+    held = [(name, base, words, FAULTS[name][0] if name in FAULTS else ()) for name, base, words in HELD]
     return [
-        Case(name, base, words, frozenset(expected), number % 3 == 2)
-        for group in (planted, healthy)
-        for number, (name, base, words, expected) in enumerate(group)
+        *(Case(name, base, words, frozenset(expected)) for name, base, words, expected in planted + healthy),
+        *(Case(name, base, words, frozenset(expected), held=True) for name, base, words, expected in held),
     ]
 
 
@@ -207,15 +256,19 @@ def subset(source: Path, target: Path, counts: dict[str, dict[str, int]]) -> Non
 
 def make_data(work: Path, cifar: Path, mnist: Path) -> None:
     """Three data sets, each whole, with few images, and with one class in 95%."""
-    sources = {"digits": (Path(builtin.folder("digits")), 0), "mnist": (mnist, 200), "cifar": (cifar, 700)}
+    sources = {
+        "digits": (Path(builtin.folder("digits")), 0),
+        "mnist": (mnist, 200),
+        "cifar": (cifar, 700),
+        "ships": (cifar, 700),
+    }
     for name, (source, count) in sources.items():
         if (work / name / "done").exists():
             continue
         shutil.rmtree(work / name, ignore_errors=True)
         place = source / "train" if (source / "train").is_dir() else source
         labels = sorted(folder.name for folder in place.iterdir() if folder.is_dir())
-        if name == "cifar":
-            labels = EASY
+        labels = EASY.get(name, labels)
         if count:
             subset(source, work / name / "whole", {".": dict.fromkeys(labels, count)})
         few = {"train": dict.fromkeys(labels, 50 // len(labels)), "val": dict.fromkeys(labels, 60)}

@@ -199,7 +199,9 @@ def _override(tree: dict[str, Any], override: str, where: dict[Keys, str]) -> No
     for depth, key in enumerate(keys[:-1], start=1):
         inner = here.get(key)
         if inner is None:
-            inner = _default(keys[:depth])
+            # Only what names techniques is merged with its default: the rest stays open, to be chosen.
+            named = any(keys[:length] in _CHOICE or keys[:length] in _SET for length in range(1, depth + 1))
+            inner = _default(keys[:depth]) if named else {}
         if isinstance(inner, str):
             inner = {inner: {}}
         if keys[:depth] in _CHOICE and set(inner) != {keys[depth]}:

@@ -10,6 +10,10 @@ from convsmith.findings import Finding
 
 NOTES = "study notes, chapter 10, on learning rates"
 
+# Images of each split that the health of a training is measured on.
+SAMPLE = 256
+# He et al. 2016 train their nets with it.
+USUAL_L2 = 5e-4
 FITTING = "study notes, chapter 9, on validation curves"
 
 
@@ -17,16 +21,19 @@ def too_much_regularization(e: Evidence) -> Finding | None:
     """Under-fitting whose cause stands in the recipe."""
     if len(e.rows) < 2 or not e.classifies:
         return None
-    dropout = dropout(e)
+    left_out = dropout(e)
     low = right(e, "train") < 0.8
-    if e.penalties > 0.5:
-        names = [name for name in ("l2", "l1", "elastic_net") if name in e.recipe.objective]
-        weight = (e.recipe.objective.get(names[0]) or {}).get("weight", 0.0) if names else 0.0
-        cause = f"penalties are {100 * e.penalties:.0f}% of what is minimized in the first epochs"
-        change: tuple[str, ...] = (f"objective.{names[0]}.weight={weight / 100:g}",) if weight else ()
-    elif dropout is not None and dropout[1] > 0.7 and low:
-        cause = f"dropout leaves out {100 * dropout[1]:.0f}% of the units"
-        change = (f"{dropout[0]}.p=0.5",)
+    weight = (e.recipe.objective.get("l2") or {}).get("weight", 0.0)
+    # A rate that is too high lets weights, and with them the penalty, grow as well.
+    if e.penalties > 0.5 and weight >= 10 * USUAL_L2:
+        cause = (
+            f"the penalty on weights is {100 * e.penalties:.0f}% of what is minimized at first, its "
+            f"weight {weight / USUAL_L2:.0f} times the usual"
+        )
+        change: tuple[str, ...] = (f"objective.l2.weight={USUAL_L2:g}",)
+    elif left_out is not None and left_out[1] > 0.7 and low:
+        cause = f"dropout leaves out {100 * left_out[1]:.0f}% of the units"
+        change = (f"{left_out[0]}.p=0.5",)
     else:
         return None
     return Finding(
@@ -70,7 +77,10 @@ def label_noise(e: Evidence) -> Finding | None:
     """The net agrees better with labels it never saw than with those it is trained on."""
     train, val = (e.health.get("right", {}).get(name, []) for name in ("train", "val"))
     gaps = [v - t for t, v in zip(train, val)]
-    if not gaps or max(gaps) < 0.12 or max(val) < 0.4:
+    # Three standard errors of the difference, at most, between two samples.
+    sizes = [min(SAMPLE, max(1, sum(e.counts.get(name, {}).values()))) for name in ("train", "val")]
+    chance = 3 * 0.5 * math.sqrt(1 / sizes[0] + 1 / sizes[1])
+    if not gaps or max(gaps) < chance or max(val) < 0.4:
         return None
     at = gaps.index(max(gaps))
     return Finding(
@@ -89,7 +99,7 @@ def label_noise(e: Evidence) -> Finding | None:
 def over_fitting(e: Evidence) -> Finding | None:
     """Right on what was trained on, wrong on the rest."""
     train, val = right(e, "train"), right(e, "val")
-    if len(e.rows) < 3 or not train > 0.85 or train - val < 0.15:
+    if len(e.rows) < 3 or not train > 0.7 or train - val < 0.15:
         return None
     losses = e.column("val_loss")
     best = losses.index(min(losses))
@@ -115,7 +125,7 @@ def over_fitting(e: Evidence) -> Finding | None:
 def under_fitting(e: Evidence) -> Finding | None:
     """Wrong on what was trained on, too."""
     train, val = right(e, "train"), right(e, "val")
-    if len(e.rows) < 3 or not train < 0.8 or train - val > 0.15 or stuck(e):
+    if len(e.rows) < 3 or not train < 0.75 or train - val > 0.15 or stuck(e):
         return None
     losses = e.column("train_loss")
     falling = losses[-1] < 0.97 * losses[-max(2, len(losses) // 5)]
@@ -125,7 +135,7 @@ def under_fitting(e: Evidence) -> Finding | None:
         seen=f"{100 * train:.0f}% of the training images are right, and {100 * val:.0f}% of the validation "
         f"images: the two go together",
         means="the net has no room for what there is to learn, or no time",
-        change=f"{'train longer: ' + longer if falling else 'take a larger net, and train longer: ' + longer}",
+        change=f"{'' if falling else 'take a larger net, and '}train longer: {longer}",
         why="where training images are wrong too, more data or regularization can't help",
         source=FITTING,
         set=(*wider(e), longer),
@@ -143,7 +153,7 @@ def noisy_validation(e: Evidence) -> Finding | None:
     return Finding(
         name="noisy_validation",
         seen=f"there are {count} validation images: one of them is {100 / count:.1f}% of accuracy",
-        means=f"two epochs must differ by {200 * 0.5 / math.sqrt(count):.0f}% before it says anything, and the "
+        means=f"two epochs must differ by {200 * 0.5 / math.sqrt(count):.0f}% before it says anything: the "
         f"best epoch is partly the luckiest",
         change=f"hold more images back: --set data.val={share:.2g}",
         why="the standard error of an accuracy is at most 0.5 / sqrt(images)",

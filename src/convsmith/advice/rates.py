@@ -44,7 +44,7 @@ def _late_start(e: Evidence) -> str | None:
     losses = e.column("train_loss") if e.rows else []
     if len(losses) < 6 or not e.decays:
         return None
-    start, half, end = max(losses[0], e.chance), losses[len(losses) // 2 - 1], losses[-1]
+    start, half, end = e.chance, losses[len(losses) // 2 - 1], losses[-1]
     if end > 0.7 * e.chance or start - half > 0.45 * (start - end):
         return None
     return (
@@ -58,7 +58,8 @@ def rate_too_low(e: Evidence) -> Finding | None:
     if len(e.rows) < 2 or not e.health.get("weight"):
         return None
     losses = e.column("train_loss")
-    if e.path > 3 or losses[-1] < 0.2 * e.chance:
+    apart = right(e, "train") - right(e, "val") > 0.12
+    if e.path > 3 or losses[-1] < 0.2 * e.chance or apart:
         return None
     return Finding(
         name="rate_too_low",

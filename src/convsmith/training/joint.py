@@ -167,4 +167,5 @@ def nearest(target: Tensor, source: Tensor, neighbors: int) -> Tensor:
         # What depends on the target image alone doesn't change the order.
         distance = own - some @ q.log().T - some.log() @ q.T
         chosen.append(distance.topk(min(neighbors, len(q)), largest=False).indices.flatten())
-    return torch.unique(torch.cat(chosen))
+    found: Tensor = torch.cat(chosen).unique()  # type: ignore[no-untyped-call]
+    return found

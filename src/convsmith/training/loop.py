@@ -36,8 +36,9 @@ class Fit:
     """All that changes while a net is trained, and the parts that change it.
 
     ``epoch`` and ``batch`` are the next ones to do; ``history`` has a row for each epoch done; ``sums``
-    hold the current epoch's totals and ``loss`` the last batch's, without penalties, on the device; a callback that sets
-    ``stop`` (a reason) ends the training after the epoch.
+    hold the current epoch's totals and ``loss`` the last batch's, without penalties, on the device; a
+    callback that sets ``stop`` (a reason) ends the training after the epoch. ``freeze`` is told at each
+    epoch's start which share of the training is over.
     """
 
     fabric: Fabric
