@@ -95,6 +95,12 @@ def _tuning(recipe: Recipe, dataset: Dataset, source: Source, reasons: dict[str,
     )
 
 
+def _tuned(recipe: Recipe) -> str | None:
+    """The name of the fine-tuning, if there is any."""
+    section = recipe.train.finetune
+    return None if section is None else catalog.split("finetuning", section)[0]
+
+
 def _absolute(path: str | None) -> str | None:
     """A place that a resumed run finds from any folder; names of built-in things stay names."""
     place = Path(path).expanduser() if path is not None else None
@@ -156,7 +162,9 @@ def _optimizer(recipe: Recipe, dataset: Dataset, reasons: dict[str, str]) -> dic
     if name == "sgd" and "lr" not in arguments:
         assert recipe.model is not None
         model = catalog.split("model", recipe.model)[0]
-        if recipe.train.start_from is not None:
+        if _tuned(recipe) == "head":
+            arguments["lr"], why = 0.1, "a linear classifier alone: its problem is convex"
+        elif recipe.train.start_from is not None:
             arguments["lr"], why = 0.01, "the weights are trained already: small steps"
         elif model.startswith("lenet"):
             arguments["lr"], why = 0.01, "no batch normalization in the net: 0.1 would diverge"
