@@ -94,6 +94,7 @@ class Train(_Strict):
     clip: Annotated[float, Gt(0)] | None = None
     ema: Ema | None = None
     early_stopping: EarlyStopping | None = None
+    auto: bool = False
     checkpoint_minutes: Annotated[float, Ge(0)] = 10.0
     tensorboard: bool = False
 

@@ -23,7 +23,7 @@ FEW, SIMILAR = 100, 0.6
 STRATEGIES: dict[tuple[bool, bool], Section] = {
     (True, True): {"head": {"views": 4}},
     (False, True): {"all_stages": {"decay": 0.7}},
-    (False, False): {"all_stages": {"decay": 0.9}},
+    (False, False): {"all_stages": {"decay": 0.7}},
     (True, False): {"gradual": {"until": 0.5}},
 }
 

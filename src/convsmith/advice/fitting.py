@@ -10,6 +10,8 @@ from convsmith.findings import Finding
 
 NOTES = "study notes, chapter 10, on learning rates"
 
+# Between training and validation accuracy, from which on a net is said to over-fit.
+GAP = 0.13
 # Images of each split that the health of a training is measured on.
 SAMPLE = 256
 # He et al. 2016 train their nets with it.
@@ -77,10 +79,7 @@ def label_noise(e: Evidence) -> Finding | None:
     """The net agrees better with labels it never saw than with those it is trained on."""
     train, val = (e.health.get("right", {}).get(name, []) for name in ("train", "val"))
     gaps = [v - t for t, v in zip(train, val)]
-    # Three standard errors of the difference, at most, between two samples.
-    sizes = [min(SAMPLE, max(1, sum(e.counts.get(name, {}).values()))) for name in ("train", "val")]
-    chance = 3 * 0.5 * math.sqrt(1 / sizes[0] + 1 / sizes[1])
-    if not gaps or max(gaps) < chance or max(val) < 0.4:
+    if not gaps or max(gaps) < 3 * _error(e) or max(val) < 0.4:
         return None
     at = gaps.index(max(gaps))
     return Finding(
@@ -99,7 +98,7 @@ def label_noise(e: Evidence) -> Finding | None:
 def over_fitting(e: Evidence) -> Finding | None:
     """Right on what was trained on, wrong on the rest."""
     train, val = right(e, "train"), right(e, "val")
-    if len(e.rows) < 3 or not train > 0.7 or train - val < 0.15:
+    if len(e.rows) < 3 or not train > 0.7 or train - val < _gap(e):
         return None
     losses = e.column("val_loss")
     best = losses.index(min(losses))
@@ -125,7 +124,7 @@ def over_fitting(e: Evidence) -> Finding | None:
 def under_fitting(e: Evidence) -> Finding | None:
     """Wrong on what was trained on, too."""
     train, val = right(e, "train"), right(e, "val")
-    if len(e.rows) < 3 or not train < 0.75 or train - val > 0.15 or stuck(e):
+    if len(e.rows) < 3 or not train < 0.75 or train - val >= _gap(e) or stuck(e):
         return None
     losses = e.column("train_loss")
     falling = losses[-1] < 0.97 * losses[-max(2, len(losses) // 5)]
@@ -161,3 +160,14 @@ def noisy_validation(e: Evidence) -> Finding | None:
         set=(f"data.val={share:.2g}",),
         epochs=(1, max(1, len(e.rows))),
     )
+
+
+def _error(e: Evidence) -> float:
+    """The standard error, at most, of the difference between the accuracies on the two samples."""
+    sizes = [min(SAMPLE, max(1, sum(e.counts.get(name, {}).values()))) for name in ("train", "val")]
+    return 0.5 * math.sqrt(1 / sizes[0] + 1 / sizes[1])
+
+
+def _gap(e: Evidence) -> float:
+    """From where on training accuracy is apart from validation accuracy, by more than chance."""
+    return max(GAP, 2 * _error(e))

@@ -41,6 +41,12 @@ def train(
     set: Annotated[Optional[list[str]], typer.Option("--set", help="Override a.b=c; repeatable.")] = None,  # noqa: UP045
     epochs: Annotated[Optional[int], typer.Option(min=1, help="Passes over the images.")] = None,  # noqa: UP045
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    auto: Annotated[
+        bool,
+        typer.Option(
+            "--auto", help="Start again slower if the loss explodes, decay if flat, stop if over-fitting."
+        ),
+    ] = False,
     devices: Annotated[Optional[int], typer.Option(min=1, help="Processes on this machine.")] = None,  # noqa: UP045
     nodes: Annotated[Optional[int], typer.Option(min=1, help="Machines.")] = None,  # noqa: UP045
     strategy: Annotated[Optional[str], typer.Option(help="auto or ddp.")] = None,  # noqa: UP045
@@ -61,6 +67,7 @@ def train(
         "precision": precision,
         "seed": seed,
         "device": device,
+        "auto": auto or None,
     }
     overrides = [*(set or []), *(f"train.{k}={v}" for k, v in words.items() if v is not None)]
     progress = output.TrainingProgress()
@@ -82,20 +89,7 @@ def train(
         return
     for finding in result["findings"]:
         output.note(f"note: {finding['seen']}")
-    if json:
-        output.as_json(result)
-        return
-    figures = (
-        f"{100 * result['accuracy']:.2f}% of the {result['split']} images right"
-        if "val_accuracy" in result
-        else ", ".join(f"{key} {result[key]:.4g}" for key in ("mae", "rmse", "kl") if key in result)
-    )
-    output.say(
-        f"{figures} (best epoch "
-        f"{result['best_epoch']} of {result['epochs']}; {result['parameters']:,} parameters; "
-        f"{result['seconds']:.0f} s of training)"
-    )
-    output.say(f"report: {result['report']}")
+    output.as_json(result) if json else output.trained(result)
 
 
 @app.command()
@@ -174,21 +168,30 @@ def augment(
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(help="A run's folder.", metavar="RUN")],
+    runs: Annotated[list[str], typer.Argument(help="Runs' folders.", metavar="RUN...")],
+    out: Annotated[
+        Optional[Path], typer.Option(help="Page that compares several runs; default: comparison.html.")  # noqa: UP045
+    ] = None,
     seed: Seed = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Write a run's report.html again."""
+    """Write a run's report.html again; of several runs, one page that compares them."""
     from convsmith.cli import output
-    from convsmith.verbs.evaluate import report as report_again
 
-    place = str(report_again(run, device=device))
-    output.as_json({"report": place}) if json else output.say(f"report: {place}")
+    if len(runs) == 1 and out is None:
+        from convsmith.verbs.evaluate import report as report_again
+
+        found = {"report": str(report_again(runs[0], device=device))}
+    else:
+        from convsmith.verbs.compare import compare
+
+        found = compare(runs, out=out or Path("comparison.html"))
+    output.as_json(found) if json else output.say(f"report: {found['report']}")
 
 
 # Here, since the help lists commands in the order in which they were added.
-from convsmith.cli import look  # noqa: E402, F401
+from convsmith.cli import learn, look  # noqa: E402, F401
 
 
 def main() -> None:

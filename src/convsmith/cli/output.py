@@ -50,6 +50,21 @@ def table(title: str, columns: list[str], rows: Iterable[list[str]]) -> None:
     console.print(view)
 
 
+def trained(result: dict[str, Any]) -> None:
+    """What a training has come to."""
+    figures = (
+        f"{100 * result['accuracy']:.2f}% of the {result['split']} images right"
+        if "val_accuracy" in result
+        else ", ".join(f"{key} {result[key]:.4g}" for key in ("mae", "rmse", "kl") if key in result)
+    )
+    stopped = f", stopped: {result['stopped']}" if result["stopped"] else ""
+    say(
+        f"{figures} (best epoch {result['best_epoch']} of {result['epochs']}{stopped}; "
+        f"{result['parameters']:,} parameters; {result['seconds']:.0f} s of training)"
+    )
+    say(f"report: {result['report']}")
+
+
 def evaluation(found: Any) -> None:
     """The figures of an evaluation: in all, and by class or target."""
     if not hasattr(found, "per_class"):

@@ -13,8 +13,11 @@ from markupsafe import Markup
 from PIL import Image
 
 import convsmith
+from convsmith.advice.curves import diagnose
+from convsmith.advice.evidence import gather
 from convsmith.data.pixels import decode
 from convsmith.errors import UserError, shown
+from convsmith.findings import Finding
 from convsmith.report import plots
 from convsmith.run import directory
 from convsmith.run.directory import RunDirectory
@@ -57,6 +60,8 @@ def render(
     epoch = int(best["epoch"])
     loss = {"train_loss": "train", "val_loss": "val"}
     figure = {f"train_{measure}": "train", f"val_{measure}": "val"}
+    findings = diagnosis(run)
+    marks = [(*finding.epochs, words(finding)) for finding in findings if finding.epochs]
     environment = Environment(loader=PackageLoader("convsmith.report"), autoescape=select_autoescape())
     if isinstance(evaluation, NumberEvaluation):
         template, own = "numbers.html", _numbers(evaluation, files)
@@ -71,10 +76,11 @@ def render(
         epochs=len(rows),
         terms=_terms(rows, best, measure),
         curves=[
-            Markup(plots.curve(rows, loss, "loss", best=epoch, log=True)),
+            Markup(plots.curve(rows, loss, "loss", best=epoch, log=True, marks=marks)),
             Markup(plots.curve(rows, figure, MEASURES[measure], best=epoch)),
             Markup(plots.curve(rows, {"lr": "learning rate"}, "learning rate", best=epoch)),
         ],
+        diagnosis=[(words(finding), finding) for finding in findings],
         inspection=Markup(_inspection(run)),
         data=run.read_json(run.data),
         recipe=run.recipe.read_text(encoding="utf-8"),
@@ -82,6 +88,16 @@ def render(
         parameters=_parameters(run),
         version=convsmith.__version__,
     )
+
+
+def diagnosis(run: RunDirectory) -> list[Finding]:
+    """What the curves say is wrong; nothing of runs from before they were kept."""
+    return diagnose(gather(run)) if run.steps.exists() else []
+
+
+def words(finding: Finding) -> str:
+    """A finding's name for people."""
+    return finding.name.replace("_", " ")
 
 
 def _inspection(run: RunDirectory) -> str:

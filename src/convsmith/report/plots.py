@@ -6,6 +6,7 @@ import html
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -13,10 +14,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from convsmith.advice.learning_rate import Sweep
 from convsmith.run.evaluation import Evaluation
 from convsmith.run.number_evaluation import NumberEvaluation
 
 BLUE, ORANGE, GREY = "#1f6feb", "#d9480f", "#6b7280"
+# Of several runs; told apart with any of the usual color blindnesses (Okabe & Ito 2008).
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a class may be called $x$
@@ -51,9 +55,16 @@ def _axes(width: float = 5.2, height: float = 3.2) -> tuple[Figure, Any]:
 
 
 def curve(
-    rows: Sequence[Row], columns: Mapping[str, str], title: str, *, best: int, log: bool = False
+    rows: Sequence[Row],
+    columns: Mapping[str, str],
+    title: str,
+    *,
+    best: int,
+    log: bool = False,
+    marks: Sequence[tuple[int, int, str]] = (),
 ) -> str:
-    """Columns of metrics.csv by epoch; a thin line marks the best epoch."""
+    """Columns of metrics.csv by epoch; a thin line marks the best epoch, a band each of ``marks``: the first
+    and the last epoch, and what is the matter with them."""
     with mpl.rc_context(STYLE):
         figure, axes = _axes()
         epochs = [row["epoch"] for row in rows]
@@ -62,6 +73,10 @@ def curve(
             marker = "o" if len(rows) < 15 else None
             axes.plot(epochs, line, color=color, label=label, marker=marker, markersize=3.5, linewidth=1.8)
         axes.axvline(best, color=GREY, linewidth=0.8, linestyle=":")
+        for height, (first, last, name) in enumerate(marks):
+            axes.axvspan(first - 0.3, last + 0.3, color=ORANGE, alpha=0.09, linewidth=0)
+            place = (max(first, 1), 0.02 + 0.08 * height)
+            axes.annotate(name, place, xycoords=("data", "axes fraction"), fontsize=8, color=ORANGE)
         axes.set(title=title, xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         values = [row[column] for row in rows for column in columns]
@@ -74,6 +89,41 @@ def curve(
         if len(columns) > 1:
             axes.legend(frameon=False)
         return _svg(figure, title)
+
+
+def side_by_side(runs: Mapping[str, Sequence[Row]], column: str, title: str) -> str:
+    """One column of metrics.csv by epoch, a line for each run."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes()
+        for (name, rows), color in zip(runs.items(), cycle(LINES)):
+            marker = "o" if len(rows) < 15 else None
+            axes.plot(
+                [row["epoch"] for row in rows],
+                [row[column] for row in rows],
+                color=color,
+                label=name,
+                marker=marker,
+                markersize=3.5,
+                linewidth=1.6,
+            )
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        return _svg(figure, title)
+
+
+def sweep(found: Sweep) -> str:
+    """The loss by the learning rate, and the rate proposed."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes(7.6, 4.0)
+        axes.plot(found.rates, found.losses, color=GREY, linewidth=0.8, alpha=0.6, label="each batch")
+        axes.plot(found.rates, found.smooth, color=BLUE, linewidth=1.8, label="smoothed")
+        axes.axvline(found.proposal, color=ORANGE, linewidth=1.4, label=f"proposal: {found.proposal:g}")
+        low, high = min(found.smooth), found.smooth[0]
+        axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+        # The explosion at the end would flatten what matters.
+        axes.set_ylim(low - 0.1 * (high - low), high + 0.6 * max(high - low, 0.1))
+        axes.legend(frameon=False, loc="upper left")
+        return _svg(figure, "loss by learning rate")
 
 
 def confusion(evaluation: Evaluation) -> str:

@@ -106,6 +106,11 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.release()
 
+    def forget(self) -> None:
+        """Take away what a training wrote that is about to be started again."""
+        for file in (self.recipe, self.metrics, self.steps, self.health, self.checkpoint):
+            file.unlink(missing_ok=True)
+
     def write_json(self, path: Path, content: Any) -> None:
         write(path, json.dumps(content, indent=1) + "\n")
 

@@ -62,6 +62,8 @@ class Fit:
     best: Row | None = None
     sums: dict[str, Tensor] = field(default_factory=dict)
     loss: Tensor | None = None
+    # Of all rates, beside the schedule's.
+    factor: float = 1.0
     stop: str | None = None
     # Seconds of training in this epoch and images seen in them, since the process started.
     clock: tuple[float, int] = (0.0, 0)
@@ -77,6 +79,10 @@ class Fit:
         return self.task.model if self.average is None else self.average.module
 
 
+class Diverged(UserError):
+    """The loss has left all bounds; a smaller rate, from the beginning, is the remedy."""
+
+
 def fit(state: Fit, callbacks: Sequence[object] = ()) -> Fit:
     """Train until ``epochs`` are done or a callback stops it; continues wherever ``state`` stands.
 
@@ -84,7 +90,7 @@ def fit(state: Fit, callbacks: Sequence[object] = ()) -> Fit:
     each called with the state; ``on_finish`` also when the training fails.
 
     Raises:
-        UserError: when the loss is no longer finite.
+        Diverged: when the loss is no longer finite.
     """
     call = _caller(state, callbacks)
     call("on_start")
@@ -147,7 +153,7 @@ def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
 
 def set_rates(state: Fit, epoch: float) -> None:
     """Rate and momentum of every group of parameters, as functions of the position alone."""
-    factor = state.schedule(epoch, state.epochs)
+    factor = state.schedule(epoch, state.epochs) * state.factor
     for group in state.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
         if "momentum_path" in group:
@@ -188,7 +194,7 @@ def total(state: Fit, terms: dict[str, Tensor], share: float) -> Tensor:
 
 def _refuse_nonfinite(state: Fit, loss: Tensor | None) -> None:
     if loss is not None and not torch.isfinite(loss).item():  # sync: further steps would train on rubbish
-        raise UserError(
+        raise Diverged(
             f"the loss became {loss.item()} in epoch {state.epoch + 1}, batch {state.batch}: the learning "
             f"rate is probably too high. Start again with a tenth of it (--set optimizer.NAME.lr=...), with "
             f"--set train.clip=1, or in full precision"

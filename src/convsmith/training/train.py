@@ -6,9 +6,7 @@ import json
 import os
 import shutil
 import sysconfig
-import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,8 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from convsmith import catalog
 from convsmith import recipe as recipes
-from convsmith.advice.choices import Source, fill, precision
-from convsmith.advice.similarity import PROBED, similarity
-from convsmith.data.batches import Batches, Normalizer
-from convsmith.data.dataset import Dataset, prepare
+from convsmith.data.batches import Normalizer
+from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track, silent
 from convsmith.data.targets import measure_of
 from convsmith.errors import UserError, shown
@@ -29,15 +25,16 @@ from convsmith.findings import Finding
 from convsmith.objectives import objective as objectives
 from convsmith.recipe import Recipe
 from convsmith.run import checkpoint
-from convsmith.run.device import pick_device
 from convsmith.run.directory import RunDirectory, environment, write
 from convsmith.run.predictor import Predictor
 from convsmith.training import features, start
+from convsmith.training.auto import Auto
 from convsmith.training.average import exponential_average
 from convsmith.training.callbacks import Checkpoints, EarlyStopping, KeepBest, TensorBoard, restore
 from convsmith.training.feed import batches, to_device
 from convsmith.training.health import Health
 from convsmith.training.loop import Fit, fit
+from convsmith.training.prepared import prepared
 from convsmith.training.task import Task
 from convsmith.training.tuning import Tuning
 
@@ -48,7 +45,8 @@ def train(
     *,
     resume: bool = False,
     callbacks: Sequence[object] = (),
-    track: Track[list[Path]] = silent,
+    reasons: Mapping[str, str] | None = None,
+    track: Track[Any] = silent,
 ) -> tuple[Fit, Dataset]:
     """Train as ``recipe`` says, into ``run``; the directory must be open (locked) already.
 
@@ -57,37 +55,31 @@ def train(
         run: where everything is written, by the first process only.
         resume: go on from the run's last checkpoint.
         callbacks: further ones, called on the first process only.
+        reasons: for what the caller has chosen in the recipe, by dotted key.
         track: shows the progress of reading the data.
 
     Raises:
         UserError: on whatever is wrong with data, recipe or machine.
     """
-    accelerator = pick_device(recipe.train.device)
-    reasons: dict[str, str] = {}
-    if recipe.train.precision is None:
-        recipe.train.precision, reasons["train.precision"] = precision(accelerator)
-    fabric = _fabric(recipe.train, accelerator)
-    if not fabric.is_global_zero:
-        track = silent
-    dataset = _prepared(recipe, fabric, track)
-    recipe.model = start.architecture(recipe, dataset.size)
-    begin = _begun(recipe, dataset, run, resume=resume and run.checkpoint.exists())
-    recipe, more = fill(recipe, dataset, _source(recipe, dataset, begin, fabric))
-    reasons.update(more)
+    resumes = resume and run.checkpoint.exists()
+    ready = prepared(recipe, run=run if resumes else None, track=track)
+    recipe, dataset, fabric = ready.recipe, ready.dataset, ready.fabric
     if resume and run.data.exists() and run.read_json(run.data)["fingerprint"] != dataset.fingerprint:
         raise UserError(
             f"the images of {recipe.data.path} have changed since {shown(run.path)} began; restore them, or "
             f"start a new run, e.g. with --from {shown(run.path)}"
         )
-    state = assemble(recipe, dataset, fabric, begin, track)
+    state = assemble(recipe, dataset, fabric, ready.begin, track if fabric.is_global_zero else silent)
     dataset.findings.extend(_device_findings(recipe, state))
-    if resume and run.checkpoint.exists():
+    if resumes:
         restore(state, checkpoint.load(run.checkpoint))
     own: list[object] = []
     if recipe.train.early_stopping is not None:
         own.append(EarlyStopping(recipe.train.early_stopping.patience))
+    if recipe.train.auto:
+        own.append(Auto())
     if fabric.is_global_zero:
-        _describe(run, recipe, reasons, dataset)
+        _describe(run, recipe, {**ready.reasons, **(reasons or {})}, dataset)
         own += _keepers(run, recipe, dataset)
         own += callbacks
     fit(state, own)
@@ -95,58 +87,6 @@ def train(
         # A process that exits with an open group now and then aborts on the group's threads.
         torch.distributed.destroy_process_group()
     return state, dataset
-
-
-def _prepared(recipe: Recipe, fabric: Fabric, track: Track[list[Path]]) -> Dataset:
-    try:
-        return prepare(recipe.data, seed=recipe.train.seed, shared=fabric.world_size > 1, track=track)
-    except UserError:
-        if fabric.is_global_zero:
-            raise
-        # The first process finds the same mistake and says it; dying before it has would end it in silence.
-        parent, patience = os.getppid(), time.monotonic() + 10
-        while os.getppid() == parent and time.monotonic() < patience:
-            time.sleep(0.1)
-        raise SystemExit(2) from None
-
-
-def _begun(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, resume: bool) -> start.Start | None:
-    """The source's net, for this data set; None if the recipe names no source."""
-    if recipe.train.start_from is None:
-        return None
-    torch.manual_seed(recipe.train.seed)
-    assert recipe.model is not None
-    if resume and run.weights.exists():
-        # All there is to know of the source is in the run already; the source may have gone since.
-        begin = start.initial(_from(recipe, run), dataset)
-        return replace(begin, findings=[])
-    begin = start.initial(recipe, dataset)
-    dataset.findings.extend(begin.findings)
-    return begin
-
-
-def _from(recipe: Recipe, run: RunDirectory) -> Recipe:
-    recipe = recipe.model_copy(deep=True)
-    recipe.train.start_from = str(run.path)
-    return recipe
-
-
-def _source(recipe: Recipe, dataset: Dataset, begin: start.Start | None, fabric: Fabric) -> Source | None:
-    """What the choices depend on of the net that is started from."""
-    if begin is None:
-        return None
-    found = Source(new_head=begin.new_head, normalized=begin.normalizer is not None)
-    chosen = recipe.train.finetune is not None or "finetune" in recipe.train.model_fields_set
-    if not begin.new_head or chosen or dataset.encoding is not None:
-        return found
-    normalizer = begin.normalizer or dataset.normalizer
-    train = dataset.train
-    rows = torch.linspace(0, len(train) - 1, min(PROBED, len(train))).long()
-    some = replace(train, rows=train.rows[rows], targets=train.targets[rows])
-    feed = Batches(some, normalizer, batch_size=64, device=fabric.device)
-    net = begin.model.to(fabric.device).eval()
-    vectors = torch.cat([features.features(net, batch.images).cpu() for batch in feed.epoch(0)])
-    return replace(found, similarity=similarity(vectors.numpy(), some.targets.numpy(), recipe.train.seed))
 
 
 def _normalizer(begin: start.Start) -> Normalizer:
@@ -244,25 +184,6 @@ def _refuse_compile() -> None:
         raise UserError("train.compile needs a C++ compiler; install one (g++), or leave it out")
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
         raise UserError("train.compile needs Python's headers; install them (python3-dev), or leave it out")
-
-
-def _fabric(options: recipes.Train, accelerator: str) -> Fabric:
-    many = options.devices * options.nodes > 1
-    if accelerator == "cuda" and options.devices > torch.cuda.device_count():
-        raise UserError(
-            f"there are {torch.cuda.device_count()} CUDA devices, not {options.devices}; lower --devices"
-        )
-    # All batches have one of two sizes, so that trying the convolution algorithms pays at once.
-    torch.backends.cudnn.benchmark = True
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=options.devices,
-        num_nodes=options.nodes,
-        strategy="ddp" if many or options.strategy == "ddp" else "auto",
-        precision=options.precision,
-    )
-    fabric.launch()
-    return fabric
 
 
 def _keepers(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> list[object]:

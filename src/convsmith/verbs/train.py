@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data import dataset as datasets
 from convsmith.data.scan import Track, silent
 from convsmith.errors import UserError, shown
+from convsmith.findings import Finding
 from convsmith.run.directory import RunDirectory
 from convsmith.run.evaluation import Evaluation
 from convsmith.run.evaluation import evaluate as evaluate_split
 from convsmith.run.predictor import Predictor, load
 from convsmith.verbs.disk import disk_errors
+
+# Of a training whose loss explodes, with --auto.
+RESTARTS = 3
 
 
 def train(
@@ -55,7 +61,7 @@ def train(
 
     run = RunDirectory(out)
     first = training.rank() == 0
-    plan = _resumed(run, data, set) if resume else _planned(data, model, start_from, recipe, set)
+    plan = _resumed(run, data, set) if resume else planned(data, model, start_from, recipe, set)
     if resume and (model or recipe or start_from):
         raise UserError("--resume goes on with the run's own recipe; leave out --model, --from and --recipe")
     _refuse_inside(run, plan.data.path)
@@ -63,13 +69,67 @@ def train(
         if first:
             run.open_existing() if resume else run.open_new()
         try:
-            state, dataset = training.train(plan, run, resume=resume, callbacks=callbacks, track=track)
+            state, dataset = _trained(plan, run, resume=resume, callbacks=callbacks, track=track)
             if not first:
                 return {}
             return _concluded(run, state, dataset)
         finally:
             if first:
                 run.unlock()
+
+
+def _trained(
+    plan: recipes.Recipe,
+    run: RunDirectory,
+    *,
+    resume: bool,
+    callbacks: Sequence[object],
+    track: Track[list[Path]],
+) -> tuple[Any, datasets.Dataset]:
+    """Train; with ``train.auto``, again from the beginning at a smaller rate when the loss explodes."""
+    from convsmith.training import train as training
+    from convsmith.training.loop import Diverged
+
+    reasons: dict[str, str] = {}
+    restarts: list[Finding] = []
+    while True:
+        try:
+            state, dataset = training.train(
+                plan.model_copy(deep=True),
+                run,
+                resume=resume,
+                callbacks=callbacks,
+                reasons=reasons,
+                track=track,
+            )
+        except Diverged as error:
+            if not plan.train.auto or len(restarts) == RESTARTS:
+                raise
+            restarts.append(_slower(plan, run, reasons, str(error)))
+            run.forget()
+            resume = False
+        else:
+            dataset.findings.extend(restarts)
+            return state, dataset
+
+
+def _slower(plan: recipes.Recipe, run: RunDirectory, reasons: dict[str, str], error: str) -> Finding:
+    """Give ``plan`` a tenth of the rate that the failed training had."""
+    section = recipes.load(run.recipe).optimizer
+    assert section is not None
+    name, arguments = catalog.split("optimizer", section)
+    usual = inspect.signature(catalog.load("optimizer", name)).parameters["lr"].default
+    before = arguments.get("lr", usual)
+    plan.optimizer = {name: {**arguments, "lr": before / 10}}
+    cause = error.partition(":")[0]
+    reasons[f"optimizer.{name}.lr"] = f"at {before:g} {cause}: started again with a tenth"
+    return Finding(
+        seen=f"{cause}, at a rate of {before:g}; the training was started again with {before / 10:g}",
+        means="the first rate was far too high",
+        why="a loss that explodes within the first batches doesn't come back",
+        source="study notes, chapter 10, on learning rates",
+        name="restarted",
+    )
 
 
 def _refuse_inside(run: RunDirectory, data: str | None) -> None:
@@ -81,13 +141,14 @@ def _refuse_inside(run: RunDirectory, data: str | None) -> None:
         )
 
 
-def _planned(
+def planned(
     data: str | Path | None,
     model: str | None,
     start_from: str | None,
     file: str | Path | None,
     overrides: Sequence[str],
 ) -> recipes.Recipe:
+    """The recipe that a user's words make, with its gaps."""
     words = [f"model={model}"] if model else []
     plan = recipes.load(file, [*words, *overrides])
     if data is not None:

@@ -1,0 +1,98 @@
+"""Commands about trainings: what was wrong with one, which rate to take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from convsmith.cli.options import DATA, Device, Json, Seed, app
+
+
+def findings(found: list[dict[str, Any]]) -> None:
+    """Findings as people read them, with all that is known of each."""
+    from convsmith.cli import output
+
+    for finding in found:
+        name = finding.get("name", "")
+        output.say(f"{name.replace('_', ' ')}: {finding['seen']}" if name else finding["seen"])
+        for word, key in (("means", "means"), ("change", "change"), ("why", "why")):
+            if finding[key]:
+                source = f" ({finding['source']})" if key == "why" and finding["source"] else ""
+                output.say(f"  {word}: {finding[key]}{source}")
+
+
+@app.command()
+def diagnose(
+    run: Annotated[str, typer.Argument(help="A run's folder, also of a failed training.", metavar="RUN")],
+    apply: Annotated[bool, typer.Option("--apply", help="Train again with the changes, in --out.")] = False,
+    out: Annotated[Optional[Path], typer.Option(help="New folder for the next run.")] = None,  # noqa: UP045
+    seed: Seed = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """What a run's curves say: what is wrong, why, and what to change."""
+    import convsmith as cs
+    from convsmith.cli import output
+
+    progress = output.TrainingProgress()
+    try:
+        found = cs.diagnose(run, apply=apply, out=out, callbacks=[progress], track=output.track)
+    finally:
+        progress.close()
+    if json:
+        output.as_json(found)
+        return
+    findings(found["findings"])
+    if found["healthy"]:
+        output.say("nothing amiss: the curves are those of a healthy training")
+    if "next" in found:
+        output.say(f"changed: {' '.join(found['changes'])}")
+        output.trained(found["next"])
+
+
+@app.command("lr-range")
+def lr_range(
+    data: Annotated[Optional[str], typer.Argument(help=DATA)] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="An HTML page with the curve.")] = None,  # noqa: UP045
+    model: Annotated[Optional[str], typer.Option(help="Net by name.")] = None,  # noqa: UP045
+    start_from: Annotated[
+        Optional[str], typer.Option("--from", help="Weights to start from: RUN, FILE or timm:NAME.")  # noqa: UP045
+    ] = None,
+    recipe: Annotated[Optional[Path], typer.Option(help="YAML file.")] = None,  # noqa: UP045
+    set: Annotated[Optional[list[str]], typer.Option("--set", help="Override a.b=c; repeatable.")] = None,  # noqa: UP045
+    low: Annotated[float, typer.Option(help="First rate of the sweep.")] = 1e-6,
+    high: Annotated[float, typer.Option(help="Last rate of the sweep.")] = 10.0,
+    steps: Annotated[int, typer.Option(min=20, help="Batches of the sweep.")] = 100,
+    seed: Seed = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Sweep the learning rate over one short training, and propose one."""
+    import convsmith as cs
+    from convsmith.cli import output
+
+    words = [*(set or []), f"train.device={device}"]
+    words += [f"train.seed={seed}"] if seed is not None else []
+    found = cs.lr_range(
+        data,
+        out=out,
+        model=model,
+        start_from=start_from,
+        recipe=recipe,
+        set=words,
+        low=low,
+        high=high,
+        steps=steps,
+        track=output.track,
+    )
+    if json:
+        output.as_json(found)
+        return
+    output.say(
+        f"take a rate of {found['proposal']:g}: --set {found['word']} (the loss falls fastest at "
+        f"{found['steepest']:.2g} and turns at {found['minimum']:.2g})"
+    )
+    if out is not None:
+        output.say(f"page: {found['out']}")

@@ -1,0 +1,134 @@
+"""From a recipe with gaps to all that a training is made of: data, machine, the net to start from."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from convsmith import recipe as recipes
+from convsmith.advice.choices import Source, fill, precision
+from convsmith.advice.similarity import PROBED, similarity
+from convsmith.data.batches import Batches
+from convsmith.data.dataset import Dataset, prepare
+from convsmith.data.scan import Track, silent
+from convsmith.errors import UserError
+from convsmith.recipe import Recipe
+from convsmith.run.device import pick_device
+from convsmith.run.directory import RunDirectory
+from convsmith.training import features, start
+
+
+@dataclass
+class Prepared:
+    """A recipe without gaps, the reasons for what filled them, and what it is about.
+
+    ``begin`` is the source's net, or None where the training starts from scratch.
+    """
+
+    recipe: Recipe
+    reasons: dict[str, str]
+    dataset: Dataset
+    fabric: Fabric
+    begin: start.Start | None
+
+
+def prepared(recipe: Recipe, *, run: RunDirectory | None = None, track: Track[Any] = silent) -> Prepared:
+    """Read the data, open the source, and fill the recipe's gaps.
+
+    Args:
+        recipe: of which ``train.precision`` and ``model`` may be filled in place.
+        run: of a resumed training, where all that it needs of its source is kept.
+        track: shows progress.
+
+    Raises:
+        UserError: on whatever is wrong with data, recipe or machine.
+    """
+    accelerator = pick_device(recipe.train.device)
+    reasons: dict[str, str] = {}
+    if recipe.train.precision is None:
+        recipe.train.precision, reasons["train.precision"] = precision(accelerator)
+    fabric = _fabric(recipe.train, accelerator)
+    if not fabric.is_global_zero:
+        track = silent
+    dataset = _dataset(recipe, fabric, track)
+    recipe.model = start.architecture(recipe, dataset.size)
+    begin = _begun(recipe, dataset, run)
+    recipe, more = fill(recipe, dataset, _source(recipe, dataset, begin, fabric))
+    return Prepared(recipe, {**reasons, **more}, dataset, fabric, begin)
+
+
+def _dataset(recipe: Recipe, fabric: Fabric, track: Track[list[Path]]) -> Dataset:
+    try:
+        return prepare(recipe.data, seed=recipe.train.seed, shared=fabric.world_size > 1, track=track)
+    except UserError:
+        if fabric.is_global_zero:
+            raise
+        # The first process finds the same mistake and says it; dying before it has would end it in silence.
+        parent, patience = os.getppid(), time.monotonic() + 10
+        while os.getppid() == parent and time.monotonic() < patience:
+            time.sleep(0.1)
+        raise SystemExit(2) from None
+
+
+def _begun(recipe: Recipe, dataset: Dataset, run: RunDirectory | None) -> start.Start | None:
+    """The source's net, for this data set; None if the recipe names no source."""
+    if recipe.train.start_from is None:
+        return None
+    torch.manual_seed(recipe.train.seed)
+    assert recipe.model is not None
+    if run is not None and run.weights.exists():
+        # All there is to know of the source is in the run already; the source may have gone since.
+        begin = start.initial(_from(recipe, run), dataset)
+        return replace(begin, findings=[])
+    begin = start.initial(recipe, dataset)
+    dataset.findings.extend(begin.findings)
+    return begin
+
+
+def _from(recipe: Recipe, run: RunDirectory) -> Recipe:
+    recipe = recipe.model_copy(deep=True)
+    recipe.train.start_from = str(run.path)
+    return recipe
+
+
+def _source(recipe: Recipe, dataset: Dataset, begin: start.Start | None, fabric: Fabric) -> Source | None:
+    """What the choices depend on of the net that is started from."""
+    if begin is None:
+        return None
+    found = Source(new_head=begin.new_head, normalized=begin.normalizer is not None)
+    chosen = recipe.train.finetune is not None or "finetune" in recipe.train.model_fields_set
+    if not begin.new_head or chosen or dataset.encoding is not None:
+        return found
+    normalizer = begin.normalizer or dataset.normalizer
+    train = dataset.train
+    rows = torch.linspace(0, len(train) - 1, min(PROBED, len(train))).long()
+    some = replace(train, rows=train.rows[rows], targets=train.targets[rows])
+    feed = Batches(some, normalizer, batch_size=64, device=fabric.device)
+    net = begin.model.to(fabric.device).eval()
+    vectors = torch.cat([features.features(net, batch.images).cpu() for batch in feed.epoch(0)])
+    return replace(found, similarity=similarity(vectors.numpy(), some.targets.numpy(), recipe.train.seed))
+
+
+def _fabric(options: recipes.Train, accelerator: str) -> Fabric:
+    many = options.devices * options.nodes > 1
+    if accelerator == "cuda" and options.devices > torch.cuda.device_count():
+        raise UserError(
+            f"there are {torch.cuda.device_count()} CUDA devices, not {options.devices}; lower --devices"
+        )
+    # All batches have one of two sizes, so that trying the convolution algorithms pays at once.
+    torch.backends.cudnn.benchmark = True
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=options.devices,
+        num_nodes=options.nodes,
+        strategy="ddp" if many or options.strategy == "ddp" else "auto",
+        precision=options.precision,
+    )
+    fabric.launch()
+    return fabric

@@ -1,0 +1,38 @@
+"""The verb that lays runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from convsmith.errors import UserError, shown
+from convsmith.run.directory import RunDirectory
+from convsmith.verbs.disk import save
+
+
+def compare(runs: Sequence[str | Path], *, out: str | Path = "comparison.html") -> dict[str, Any]:
+    """Write one page about several runs: what differs in their recipes, what came of it, all their curves.
+
+    Args:
+        runs: two or more directories; of trainings that are still going on or have failed, too.
+        out: the page.
+
+    Returns:
+        ``report``, ``differences`` (by dotted key of the recipe, a value for each run), ``runs``.
+
+    Raises:
+        UserError: if a run isn't one, or has no finished epoch.
+    """
+    from convsmith.report import comparison
+
+    directories = [RunDirectory(run) for run in runs]
+    for directory in directories:
+        if not directory.recipe.exists():
+            raise UserError(f"{shown(directory.path)} holds no run; name folders that `convsmith train` made")
+        if not directory.read_metrics():
+            raise UserError(f"{shown(directory.path)} has no finished epoch to compare; leave it out")
+    found = [comparison.read(directory) for directory in directories]
+    differences = comparison.differences([run.recipe for run in found])
+    save(Path(out).expanduser(), comparison.render(found, differences))
+    return {"report": str(out), "differences": differences, "runs": [str(run) for run in runs]}

@@ -1,0 +1,69 @@
+"""The verb that finds a learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from convsmith.data.scan import Track, silent
+from convsmith.verbs.disk import save
+
+
+def lr_range(
+    data: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    model: str | None = None,
+    start_from: str | None = None,
+    recipe: str | Path | None = None,
+    set: Sequence[str] = (),
+    low: float = 1e-6,
+    high: float = 10.0,
+    steps: int = 100,
+    track: Track[list[Path]] = silent,
+) -> dict[str, Any]:
+    """Sweep the learning rate over one short training, and propose one.
+
+    Args:
+        data, model, start_from, recipe, set, track: as in :func:`convsmith.train`.
+        out: an HTML file with the curve.
+        low, high: rates, of which the sweep goes from the first to the second.
+        steps: batches of the sweep.
+
+    Returns:
+        ``proposal``, ``steepest``, ``minimum``, ``rates``, ``losses``, ``word`` (the override that sets the
+        proposal), ``out``.
+
+    Raises:
+        UserError: on a mistake in what was given.
+    """
+    from convsmith import catalog
+    from convsmith.errors import UserError
+    from convsmith.training.lr_range import lr_range as test
+    from convsmith.training.prepared import prepared
+    from convsmith.training.train import assemble
+    from convsmith.verbs.train import planned
+
+    if not 0 < low < high:
+        raise UserError(f"--low {low:g} must be above 0 and below --high {high:g}")
+    plan = planned(data, model, start_from, recipe, set)
+    ready = prepared(plan, track=track)
+    state = assemble(ready.recipe, ready.dataset, ready.fabric, ready.begin, track)
+    found = test(state, low=low, high=high, steps=steps)
+    assert ready.recipe.optimizer is not None
+    name = catalog.split("optimizer", ready.recipe.optimizer)[0]
+    word = f"optimizer.{name}.lr={found.proposal:g}"
+    if out is not None:
+        from convsmith.report import sweep
+
+        save(Path(out).expanduser(), sweep.render(found, str(plan.data.path), word))
+    return {
+        "proposal": found.proposal,
+        "steepest": found.steepest,
+        "minimum": found.minimum,
+        "word": word,
+        "rates": found.rates,
+        "losses": found.losses,
+        "out": None if out is None else str(out),
+    }
