@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 import convsmith as cs
 from convsmith import recipe as recipes
-from convsmith.advice.choices import FEW, SIMILAR, STRATEGIES
+from convsmith.advice.strategy import FEW, SIMILAR, STRATEGIES
 from convsmith.run.directory import RunDirectory
 from record import keep
 

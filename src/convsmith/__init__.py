@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 # Imported on first use: `convsmith --help` must not wait for torch.
 _VERBS = {
     "train": "convsmith.verbs.train",
+    "advise": "convsmith.verbs.advise",
     "augment": "convsmith.verbs.augment",
     "compare": "convsmith.verbs.compare",
     "diagnose": "convsmith.verbs.diagnose",
@@ -31,6 +32,7 @@ _VERBS = {
 }
 __all__ = [
     "UserError",
+    "advise",
     "augment",
     "compare",
     "diagnose",

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from convsmith import catalog
-from convsmith.advice.similarity import Similarity
+from convsmith.advice import strategy
+from convsmith.advice.strategy import Source
 from convsmith.data.dataset import Dataset
 from convsmith.objectives.objective import targets_of
-from convsmith.recipe import Recipe, Section
+from convsmith.recipe import Recipe
 
 # Below this side a net that halves the image five times has nothing left to look at.
 SMALL = 40
-# Lines between few and enough images a class, and between unlike and similar: where the best strategy
-# changed in benchmarks/finetune.py.
-FEW, SIMILAR = 100, 0.6
-# By (few, similar): the notes' four strategies.
-STRATEGIES: dict[tuple[bool, bool], Section] = {
-    (True, True): {"head": {"views": 4}},
-    (False, True): {"all_stages": {"decay": 0.7}},
-    (False, False): {"all_stages": {"decay": 0.7}},
-    (True, False): {"gradual": {"until": 0.5}},
-}
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is known of the net that a training starts from.
-
-    ``new_head``: all but its classifier is trained; ``normalized``: it is known how its images were;
-    ``similarity``: of the new images to the source's.
-    """
-
-    new_head: bool = False
-    normalized: bool = False
-    similarity: Similarity | None = None
+# Updates that are enough, and the fewest and most epochs for them: from scratch, and of trained weights.
+SCRATCH, TUNING = (4000, 30, 100), (600, 5, 20)
+# Largest over smallest class, from which on classes are evened out; benchmarks/imbalance.py has 100.
+UNEVEN = 10.0
 
 
 def fill(recipe: Recipe, dataset: Dataset, source: Source | None = None) -> tuple[Recipe, dict[str, str]]:
@@ -58,8 +39,13 @@ def fill(recipe: Recipe, dataset: Dataset, source: Source | None = None) -> tupl
     if recipe.data.augment is None:
         recipe.data.augment, reasons["data.augment"] = _augment(dataset)
     if source is not None:
-        _tuning(recipe, dataset, source, reasons)
+        strategy.choose(recipe, dataset, source, reasons)
     recipe.optimizer = _optimizer(recipe, dataset, reasons)
+    if "epochs" not in recipe.train.model_fields_set:
+        recipe.train.epochs, reasons["train.epochs"] = _epochs(recipe, dataset)
+    if "objective" not in recipe.model_fields_set:
+        _uneven(recipe, dataset, reasons)
+    _usual(recipe, reasons)
     if dataset.encoding is not None:
         recipe.data.target = catalog.describe(dataset.encoding)
         _objective(recipe, dataset, reasons)
@@ -73,26 +59,6 @@ def precision(accelerator: str) -> tuple[Literal["32-true", "16-mixed", "bf16-mi
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return "bf16-mixed", "this GPU multiplies bfloat16 faster, with float32's range"
     return "16-mixed", "this GPU multiplies float16 faster; the loss is scaled to stay in its range"
-
-
-def _tuning(recipe: Recipe, dataset: Dataset, source: Source, reasons: dict[str, str]) -> None:
-    """How a trained net is tuned, by how many images there are and how similar they are to the source's."""
-    if source.normalized and "normalize" not in recipe.data.model_fields_set:
-        recipe.data.normalize.mean = "source"
-        reasons["data.normalize"] = "the weights were trained on images normalized so"
-    if not source.new_head or "finetune" in recipe.train.model_fields_set or source.similarity is None:
-        return
-    counts = dataset.class_counts()
-    assert counts is not None
-    each = float(counts.float().median())
-    few, similar = each < FEW, source.similarity.above_chance >= SIMILAR
-    recipe.train.finetune = STRATEGIES[few, similar]
-    reasons["train.finetune"] = (
-        f"{each:g} images a class ({'few' if few else 'enough'}: the line is {FEW}); a linear probe on the "
-        f"source's features gets {100 * source.similarity.accuracy:.0f}% right, guessing "
-        f"{100 * source.similarity.chance:.0f}%: "
-        f"{'similar' if similar else 'unlike'} (the line is {100 * SIMILAR:.0f}% of the way to all)"
-    )
 
 
 def _tuned(recipe: Recipe) -> str | None:
@@ -126,8 +92,52 @@ def _batch_size(dataset: Dataset) -> tuple[int, str]:
 
 def _model(recipe: Recipe, dataset: Dataset) -> tuple[str, str]:
     if dataset.size <= SMALL:
-        return "resnet20", f"images of {dataset.size} pixels: a small ResNet without early subsampling"
+        return "resnet20", (
+            f"images of {dataset.size} pixels: a small ResNet without early subsampling, He's initialization"
+        )
     return "timm:resnet18", f"images of {dataset.size} pixels: a ResNet that subsamples early"
+
+
+def _epochs(recipe: Recipe, dataset: Dataset) -> tuple[int, str]:
+    """So many that the net gets enough updates, within what a machine may be asked for."""
+    if _tuned(recipe) == "head":
+        return 40, "an epoch costs milliseconds: the features are computed once"
+    images, batch = len(dataset.train), recipe.data.batch_size or 1
+    each = -(-images // batch)
+    wanted, least, most = TUNING if recipe.train.start_from is not None else SCRATCH
+    epochs = min(most, max(least, -(-wanted // each)))
+    return (
+        epochs,
+        f"{epochs * each:,} updates of {batch} images: about {wanted:,}, in {least} to {most} epochs",
+    )
+
+
+def _uneven(recipe: Recipe, dataset: Dataset, reasons: dict[str, str]) -> None:
+    """Classes of very different size are evened by the loss."""
+    counts = dataset.class_counts()
+    if counts is None or "sampler" in recipe.data.model_fields_set:
+        return
+    ratio = float(counts.max() / counts.min().clamp_min(1))
+    if ratio < UNEVEN:
+        return
+    rest = {name: given for name, given in recipe.objective.items() if name != "cross_entropy"}
+    recipe.objective = {"logit_adjustment": {}, **rest}
+    reasons["objective"] = (
+        f"the largest class has {ratio:.0f} times the images of the smallest: every class is to count alike, "
+        f"as in balanced accuracy; cross_entropy in its place counts every image alike"
+    )
+
+
+def _usual(recipe: Recipe, reasons: dict[str, str]) -> None:
+    """Why what was left at its default is what it is."""
+    for section, key, reason in (
+        (recipe, "objective", "cross-entropy asks for posteriors; a little decay of the weights"),
+        (recipe, "schedule", "falls slowly to nothing, after an epoch of warm-up"),
+        (recipe.data, "sampler", "every image once an epoch, in a new order"),
+        (recipe.data, "normalize", "mean and deviation of the training images, which every input gets"),
+    ):
+        if key not in section.model_fields_set:
+            reasons.setdefault(f"data.{key}" if section is recipe.data else key, reason)
 
 
 def _objective(recipe: Recipe, dataset: Dataset, reasons: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Commands about trainings: what was wrong with one, which rate to take."""
+"""Commands about trainings: how to begin one, which rate to take, what was wrong with it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,50 @@ def findings(found: list[dict[str, Any]]) -> None:
             if finding[key]:
                 source = f" ({finding['source']})" if key == "why" and finding["source"] else ""
                 output.say(f"  {word}: {finding[key]}{source}")
+
+
+@app.command()
+def advise(
+    data: Annotated[Optional[str], typer.Argument(help=DATA)] = None,  # noqa: UP045
+    write: Annotated[Optional[Path], typer.Option(help="YAML file for the recipe.")] = None,  # noqa: UP045
+    model: Annotated[Optional[str], typer.Option(help="Net by name.")] = None,  # noqa: UP045
+    start_from: Annotated[
+        Optional[str], typer.Option("--from", help="Weights to start from: RUN, FILE or timm:NAME.")  # noqa: UP045
+    ] = None,
+    recipe: Annotated[Optional[Path], typer.Option(help="YAML file whose choices stay.")] = None,  # noqa: UP045
+    set: Annotated[Optional[list[str]], typer.Option("--set", help="Override a.b=c; repeatable.")] = None,  # noqa: UP045
+    minutes: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0.1, help="Train no longer than about so long on this machine."),
+    ] = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Look at DATA, say what is amiss, and choose a recipe, each choice with its reason."""
+    import convsmith as cs
+    from convsmith.cli import output
+
+    words = [*(set or []), f"train.device={device}"]
+    words += [f"train.seed={seed}"] if seed is not None else []
+    found = cs.advise(
+        data,
+        model=model,
+        start_from=start_from,
+        recipe=recipe,
+        set=words,
+        minutes=minutes,
+        write=write,
+        track=output.track,
+    )
+    if json:
+        output.as_json(found)
+        return
+    findings(found["findings"])
+    output.say("")
+    output.say(found["recipe"].rstrip())
+    if write is not None:
+        output.say(f"\nwritten: {write}; train with: convsmith train --recipe {write} --out RUN")
 
 
 @app.command()

@@ -60,6 +60,8 @@ class Dataset:
     costs: Tensor | None = None
     cost_classes: list[str] = field(default_factory=list)
     stored: int = 0
+    # Short sides of the files in pixels: the least, the median, the largest.
+    sides: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def kind(self) -> str:
@@ -204,6 +206,7 @@ def prepare(
         costs=_cost_matrix(section, classes, encoding),
         cost_classes=_cost_classes(root, classes),
         stored=stored,
+        sides=_sides([header for _, header in rows]),
     )
     dataset.normalizer = measure(dataset.train, section.normalize)
     return dataset
@@ -316,6 +319,11 @@ def _refuse(rows: Sequence[tuple[Item, Header]], root: Path) -> None:
                 f"class {missing[0]!r} has no usable image in {split}; add some, or drop it with "
                 f"--set 'data.exclude=[{missing[0]}]'"
             )
+
+
+def _sides(headers: Sequence[Header]) -> tuple[int, int, int]:
+    sides = [min(header.width, header.height) for header in headers]
+    return min(sides), int(statistics.median(sides)), max(sides)
 
 
 def _common_size(headers: Sequence[Header], reasons: dict[str, str]) -> int:

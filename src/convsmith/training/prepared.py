@@ -12,8 +12,9 @@ import torch
 from lightning_fabric import Fabric
 
 from convsmith import recipe as recipes
-from convsmith.advice.choices import Source, fill, precision
+from convsmith.advice.choices import fill, precision
 from convsmith.advice.similarity import PROBED, similarity
+from convsmith.advice.strategy import Source
 from convsmith.data.batches import Batches
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.data.scan import Track, silent

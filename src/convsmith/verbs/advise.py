@@ -1,0 +1,131 @@
+"""The verb that looks at DATA and writes a recipe with its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from convsmith import recipe as recipes
+from convsmith.data.dataset import Dataset
+from convsmith.data.scan import Track, silent
+from convsmith.findings import Finding
+from convsmith.verbs.disk import save
+
+# Images that the probe of the labels looks at.
+LABELS = 2000
+
+
+def advise(
+    data: str | Path | None = None,
+    *,
+    model: str | None = None,
+    start_from: str | None = None,
+    recipe: str | Path | None = None,
+    set: Sequence[str] = (),
+    minutes: float | None = None,
+    write: str | Path | None = None,
+    track: Track[list[Path]] = silent,
+) -> dict[str, Any]:
+    """Look at the images, say what is amiss, and choose a whole recipe for them, each choice with its reason.
+
+    It is what :func:`convsmith.train` chooses where the recipe leaves gaps; what is given stays.
+
+    Args:
+        data, model, start_from, recipe, set, track: as in :func:`convsmith.train`.
+        minutes: train no longer than about so long on this machine: lowers the epochs.
+        write: a YAML file for the recipe.
+
+    Returns:
+        ``findings``, ``recipe`` (YAML, reasons as comments), ``reasons`` by dotted key, ``estimate``
+        (``seconds``, ``memory`` in bytes, ``updates``), ``written``.
+
+    Raises:
+        UserError: on a mistake in what was given.
+    """
+    import torch
+
+    from convsmith.training.prepared import prepared
+    from convsmith.training.train import assemble
+    from convsmith.verbs.train import planned
+
+    plan = planned(data, model, start_from, recipe, set)
+    ready = prepared(plan, track=track)
+    chosen, reasons, dataset = ready.recipe, ready.reasons, ready.dataset
+    from convsmith.advice import duplicates
+    from convsmith.advice.machine import estimate
+
+    found = [*_shape(dataset), *dataset.findings, *duplicates.findings(dataset.store, dataset.items)]
+    tuned = chosen.train.finetune
+    chosen.train.finetune = None  # the whole net is measured, whatever of it will learn
+    state = assemble(chosen, dataset, ready.fabric, ready.begin, track)
+    chosen.train.finetune = tuned
+    found += _labels(dataset, ready, state)
+    batch = next(iter(state.train.epoch(0)))
+    torch.manual_seed(chosen.train.seed)
+    each = len(state.train)
+    measured = estimate(state.task.model, batch.images, updates=each * chosen.train.epochs)
+    if minutes is not None:
+        epochs = max(1, int(60 * minutes / max(1e-9, measured.step_seconds * each)))
+        if epochs < chosen.train.epochs:
+            chosen.train.epochs = epochs
+            reasons["train.epochs"] = f"as many as fit into {minutes:g} minutes here"
+            measured = estimate(state.task.model, batch.images, updates=each * epochs, rounds=1)
+    reasons["train"] = f"on this machine: {measured}"
+    text = recipes.dump(chosen, reasons)
+    if write is not None:
+        save(Path(write).expanduser(), text)
+    return {
+        "findings": [finding.as_dict() for finding in found],
+        "recipe": text,
+        "reasons": reasons,
+        "estimate": {"seconds": measured.seconds, "memory": measured.memory, "updates": measured.updates},
+        "written": None if write is None else str(write),
+    }
+
+
+def _shape(dataset: Dataset) -> list[Finding]:
+    """How many images there are, of which classes and sizes."""
+    counts = dataset.class_counts()
+    least, middle, most = dataset.sides
+    sizes = (
+        f"sides of {least} to {most} pixels, {middle} in the middle" if least != most else f"{least} pixels"
+    )
+    splits = ", ".join(f"{sum(of.values()):,} {split}" for split, of in dataset.counts().items())
+    if counts is None:
+        return [Finding(seen=f"{splits} images; {sizes}", name="images")]
+    order = counts.argsort()
+    small, large = (dataset.classes[int(order[place])] for place in (0, -1))
+    return [
+        Finding(
+            seen=f"{splits} images of {len(dataset.classes)} classes; {sizes}; the smallest class "
+            f"for training is {small!r} with {int(counts.min()):,}, the largest {large!r} with {int(counts.max()):,}",
+            name="images",
+        )
+    ]
+
+
+def _labels(dataset: Dataset, ready: Any, state: Any) -> list[Finding]:
+    """Doubtful labels, by the source's features where there is a source, else by the pixels."""
+    import torch
+
+    from convsmith.advice import labels
+    from convsmith.training.features import features
+
+    if dataset.encoding is not None:
+        return []
+    train = dataset.train
+    rows = torch.linspace(0, len(train) - 1, min(LABELS, len(train))).long()
+    if ready.begin is not None:
+        feed = state.train.sample(LABELS)
+        net = state.task.model.eval()
+        vectors = torch.cat([features(net, batch.images).cpu() for batch in feed.epoch(0)])
+    else:
+        (pixels,) = train.store.stream([train.rows[rows]])
+        images = pixels.float().permute(0, 3, 1, 2)
+        side = min(16, images.shape[2])
+        small = torch.nn.functional.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+        vectors = small.flatten(1)
+    own = [item for item in dataset.items if item.split == "train"]
+    items = [own[row] for row in rows.tolist()]
+    return labels.findings(vectors.numpy(), train.targets[rows].numpy(), items, ready.recipe.train.seed)
