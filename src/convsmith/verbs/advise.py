@@ -99,7 +99,8 @@ def _shape(dataset: Dataset) -> list[Finding]:
     return [
         Finding(
             seen=f"{splits} images of {len(dataset.classes)} classes; {sizes}; the smallest class "
-            f"for training is {small!r} with {int(counts.min()):,}, the largest {large!r} with {int(counts.max()):,}",
+            f"for training is {small!r} with {int(counts.min()):,}, the largest {large!r} with "
+            f"{int(counts.max()):,}",
             name="images",
         )
     ]
