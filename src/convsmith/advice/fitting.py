@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from convsmith.advice.evidence import Evidence
-from convsmith.advice.remedies import dropout, rate, regularized, right, smoothing, stuck, wider
+from convsmith.advice.remedies import dropout, regularized, right, smoothing, stuck, uneven, wider
 from convsmith.findings import Finding
 
 NOTES = "study notes, chapter 10, on learning rates"
@@ -51,26 +51,20 @@ def too_much_regularization(e: Evidence) -> Finding | None:
 
 
 def collapse(e: Evidence) -> Finding | None:
-    """Nearly all answers are one class, which isn't that common."""
+    """One class has nearly all training images, and nearly all answers."""
     answers, true = e.last("predicted", "answers"), e.last("predicted", "true")
-    counts = sorted(e.counts.get("train", {}).values())
-    if not (answers > 0.95 and true < answers - 0.04) or len(counts) < 2:
+    if not uneven(e) or not answers > max(0.9, true + 0.01):
         return None
-    share = counts[-1] / max(1, sum(counts))
-    uneven = share > 2 / len(counts)
+    counts = e.counts["train"].values()
     return Finding(
         name="collapse",
-        seen=f"{100 * answers:.0f}% of the answers are one class, which {100 * true:.0f}% of the images have"
-        + (f"; {100 * share:.0f}% of the training images are of one class" if uneven else ""),
+        seen=f"{100 * answers:.0f}% of the answers are one class, that of {100 * true:.0f}% of the images; "
+        f"{100 * max(counts) / sum(counts):.0f}% of the training images are of one class",
         means="the net has learned which class is commonest, not what the others look like",
-        change="even the classes: --set data.sampler=class_balanced, or objective logit_adjustment"
-        if uneven
-        else f"start again with a smaller rate: {rate(e, e.rate / 10)}",
-        why="always answering the commonest class costs little where it is nearly all"
-        if uneven
-        else "a net that gives one answer has lost its way in the first steps",
-        source="study notes, chapter 11; Menon et al. 2021" if uneven else NOTES,
-        set=("data.sampler=class_balanced",) if uneven else (rate(e, e.rate / 10),),
+        change="even the classes: --set data.sampler=class_balanced, or objective logit_adjustment",
+        why="always answering the commonest class costs little where it is nearly all",
+        source="study notes, chapter 11; Menon et al. 2021",
+        set=("data.sampler=class_balanced",),
         epochs=(1, len(e.rows)),
     )
 

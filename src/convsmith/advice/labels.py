@@ -57,7 +57,7 @@ def findings(features: Any, labels: Any, items: Sequence[Item], seed: int = 0) -
         Finding(
             seen=f"about {100 * share:.0f}% of the labels are doubtful, of {len(labels):,} looked at, most "
             f"{', '.join(worst)}",
-            means=f"a linear classifier that never saw these images is right on {100 * right:.0f}% of all, and "
+            means=f"a linear classifier that never saw these images is right on {100 * right:.0f}%, and "
             f"sure of another class for these",
             change="look at them; until then smooth the labels (--set objective.cross_entropy.smoothing=0.1)",
             why="wrong labels are learned by heart in the end",

@@ -6,7 +6,7 @@ from itertools import pairwise
 from statistics import mean
 
 from convsmith.advice.evidence import Evidence
-from convsmith.advice.remedies import rate, right, stuck
+from convsmith.advice.remedies import rate, right, stuck, uneven
 from convsmith.findings import Finding
 
 NOTES = "study notes, chapter 10, on learning rates"
@@ -33,10 +33,13 @@ def _explosion(e: Evidence) -> str | None:
     if e.diverged is not None:
         return f"the loss leaves all bounds in epoch {e.diverged[0]}, batch {e.diverged[1]}"
     worst = max((loss for _, _, loss in e.steps), default=0.0)
-    if worst > 3 * max(e.first, e.chance):
+    # A jump that the training has come back from did no harm.
+    if worst > 3 * max(e.first, e.chance) and not right(e, "train") > 0.85:
         return f"the loss rises from {e.first:.3g} to {worst:.3g}"
     if stuck(e) and e.path > 3:
         return f"the loss stays at {min(e.column('train_loss')):.3g}, that of guessing"
+    if e.last("predicted", "answers") > 0.95 and not uneven(e) and e.path > 3:
+        return f"{100 * e.last('predicted', 'answers'):.0f}% of the answers are one class"
     return None
 
 

@@ -11,6 +11,12 @@ def stuck(e: Evidence) -> bool:
     return bool(e.rows) and e.classifies and min(e.column("train_loss")) > 0.97 * e.chance
 
 
+def uneven(e: Evidence) -> bool:
+    """Whether one class has more than twice its even share of the training images, and most of them."""
+    counts = e.counts.get("train", {}).values()
+    return len(counts) > 1 and max(counts) > max(0.6, 2 / len(counts)) * sum(counts)
+
+
 def right(e: Evidence, split: str) -> float:
     """The last epoch's accuracy on plain images of a split."""
     return e.last("right", split)

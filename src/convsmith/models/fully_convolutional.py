@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Annotated, Any
 
 import torch
@@ -29,6 +30,7 @@ class FullyConvolutional(nn.Module):
 
     def __init__(self, net: Any, shape: tuple[int, int, int]) -> None:
         super().__init__()
+        net = copy.deepcopy(net)
         self.num_features = int(net.num_features)
         head = net.get_classifier()
         if not isinstance(head, nn.Linear):

@@ -102,6 +102,7 @@ def to_fully_convolutional(model: nn.Module, shape: tuple[int, int, int]) -> fx.
         _convert(node, module, vectors)
     graph.lint()
     module.recompile()
+    module.delete_all_unused_submodules()  # the layers that convolutions stand for now
     return module
 
 

@@ -18,8 +18,8 @@ SOURCE = "Long et al. 2015, section 3.1: a fully connected layer is a convolutio
 def interpolated(weight: Tensor, channels: int, inputs: int) -> Tensor:
     """The fully connected layer (O, C h h) for maps of another side: (O, C g g), with C g g = ``inputs``.
 
-    Each unit's kernel (C, h, h) is averaged (g < h) or interpolated (g > h) to (C, g, g), and scaled by
-    (h / g)², so that an even map excites the unit as before.
+    Each unit's kernel (C, h, h) is averaged (g < h) or interpolated (g > h) to (C, g, g), and its sum kept,
+    so that an even map excites the unit as before.
 
     >>> interpolated(torch.ones(1, 4), 1, 16).unique()
     tensor([0.2500])
@@ -27,7 +27,10 @@ def interpolated(weight: Tensor, channels: int, inputs: int) -> Tensor:
     before, after = (math.isqrt(count // channels) for count in (weight.shape[1], inputs))
     kernels = weight.view(-1, channels, before, before)
     fitted = F.interpolate(kernels, size=(after, after), mode="bilinear", antialias=True)
-    return (fitted * (before / after) ** 2).flatten(1)
+    fitted = fitted * (before / after) ** 2
+    # What interpolation loses at the border is spread evenly.
+    lost = kernels.sum((2, 3), keepdim=True) - fitted.sum((2, 3), keepdim=True)
+    return (fitted + lost / after**2).flatten(1)
 
 
 def refitted(

@@ -1,0 +1,234 @@
+"""Fine-tuning: rates by stage, frozen stages with their statistics, features computed once."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+import convsmith as cs
+from conftest import make_images
+from convsmith import catalog
+from convsmith import recipe as recipes
+from convsmith.nn.stages import stages
+from convsmith.run.directory import RunDirectory
+from convsmith.run.predictor import tensors_of
+from convsmith.training import features
+from convsmith.training.loop import Fit, fit
+from convsmith.training.prepared import prepared
+from convsmith.training.train import assemble
+
+NET = "model={resnet20: {width: 4}}"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A net trained on four classes, and images of three others."""
+    root = tmp_path_factory.mktemp("tuning")
+    known = make_images(root / "known", classes=4, images=40, seed=1)
+    cs.train(known, out=root / "run", set=[NET, "train.epochs=8"])
+    return make_images(root / "new", classes=3, images=30, seed=2), root / "run"
+
+
+def assembled(source: tuple[Path, Path], tuning: str, *words: str) -> Fit:
+    data, run = source
+    base = ["data.augment={}", "train.device=cpu", "train.epochs=4", "data.batch_size=24"]
+    recipe = recipes.load(None, [*base, f"train.finetune={tuning}", *words])
+    recipe.data.path, recipe.train.start_from = str(data), str(run)
+    ready = prepared(recipe)
+    return assemble(ready.recipe, ready.dataset, ready.fabric, ready.begin)
+
+
+def test_rates_fall_geometrically_from_the_head(source: tuple[Path, Path]) -> None:
+    state = assembled(source, "{all_stages: {decay: 0.5}}", "optimizer.sgd.lr=0.08")
+    rates = {group["stage"]: group["initial_lr"] for group in state.optimizer.param_groups}
+    assert rates == {"stage 1": 0.01, "stage 2": 0.02, "stage 3": 0.04, "head": 0.08}
+    found = stages(state.task.model, (3, 16, 16))
+    for group, stage in zip(state.optimizer.param_groups, found):
+        assert [id(p) for p in group["params"]] == [id(p) for p in stage.parameters(state.task.model)]
+
+
+def test_frozen_stages_stay_with_their_statistics(source: tuple[Path, Path]) -> None:
+    state = assembled(source, "{last_stages: {stages: 2}}", "optimizer.sgd.lr=0.05")
+    before = {key: value.clone() for key, value in state.task.model.state_dict().items()}
+    fit(state)
+    after = state.task.model.state_dict()
+    moved = {key.partition(".")[0] for key, value in after.items() if not value.equal(before[key])}
+    assert moved == {"layer3", "fc"}
+    assert any(
+        "running_mean" in key
+        for key in after
+        if key.startswith("layer3") and not after[key].equal(before[key])
+    )
+
+
+def test_gradual_unfreezing_wakes_one_stage_after_the_other(source: tuple[Path, Path]) -> None:
+    state = assembled(source, "{gradual: {until: 0.75, decay: 1.0}}", "optimizer.sgd.lr=0.05")
+    seen = []
+    before = {key: value.clone() for key, value in state.task.model.state_dict().items()}
+
+    class Watch:
+        def on_epoch_end(self, state: Fit) -> None:
+            after = state.task.model.state_dict()
+            seen.append({k.partition(".")[0] for k, v in after.items() if not v.equal(before[k])})
+            before.update({key: value.clone() for key, value in after.items()})
+
+    fit(state, [Watch()])
+    first = {"conv1", "norm1", "bn1", "layer1"} & {key.partition(".")[0] for key in before}
+    assert seen[:3] == [{"fc"}, {"fc", "layer3"}, {"fc", "layer3", "layer2"}]
+    assert seen[3] == {"fc", "layer3", "layer2"} | first
+
+
+def test_the_head_on_features_is_the_head_on_a_frozen_net(source: tuple[Path, Path]) -> None:
+    """Without augmentation, computing the features once changes nothing but the time."""
+    words = ("optimizer.sgd.lr=0.1", "objective={cross_entropy: {}}")
+    quick = assembled(source, "{head: {views: 1}}", *words)
+    assert isinstance(quick.task.model, features.OnFeatures)
+    slow = assembled(source, "{last_stages: {stages: 1}}", *words)
+    # The same fresh head: the source's has other classes.
+    heads = [state.task.model.get_classifier() for state in (quick, slow)]
+    heads[0].load_state_dict(heads[1].state_dict())
+    fit(quick), fit(slow)
+    torch.testing.assert_close(heads[0].weight, heads[1].weight, atol=1e-4, rtol=1e-3)
+    for key in ("val_loss", "val_accuracy"):
+        assert quick.history[-1][key] == pytest.approx(slow.history[-1][key], abs=1e-4)
+
+
+def test_views_are_augmented_pictures_one_drawn_an_epoch(source: tuple[Path, Path]) -> None:
+    data, run = source
+    recipe = recipes.load(
+        None, ["train.device=cpu", "train.finetune={head: {views: 3}}", "data.batch_size=24"]
+    )
+    recipe.data.path, recipe.train.start_from = str(data), str(run)
+    ready = prepared(recipe)
+    state = assemble(ready.recipe, ready.dataset, ready.fabric, ready.begin)
+    feed = state.train
+    assert isinstance(feed, features.FeatureBatches)
+    views = feed.views
+    assert views.shape == (3, len(ready.dataset.train), 16)
+    assert not views[0].allclose(views[1], atol=1e-3), "each view is a picture of its own"
+    order = torch.cat([batch.images for batch in feed.epoch(0)])
+    rows = feed.feed.order(0)
+    distances = (order[None] - views[:, rows]).abs().amax(2)
+    assert (distances.min(0).values == 0).all(), "every image once, in the sampler's order"
+    assert len({int(view) for view in distances.argmin(0)}) == 3
+    again = torch.cat([batch.images for batch in feed.epoch(0)])
+    assert again.equal(order), "a pure function of the epoch"
+    part = torch.cat([batch.images for batch in feed.epoch(0, first=1)])
+    assert part.equal(order[len(order) - len(part) :])
+
+
+def test_a_classifier_that_reads_maps_is_trained_on_the_frozen_net(tmp_path: Path, images: Path) -> None:
+    cs.train(images, out=tmp_path / "source", set=["model=nin", "train.epochs=1"])
+    found = assembled((images, tmp_path / "source"), "head")
+    assert not isinstance(found.task.model, features.OnFeatures)
+    before = {key: value.clone() for key, value in found.task.model.state_dict().items()}
+    fit(found)
+    moved = {k for k, v in found.task.model.state_dict().items() if not v.equal(before[k])}
+    assert moved == {"fc.weight", "fc.bias"}
+
+
+def test_the_whole_net_is_kept_normalized_as_its_source(source: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = source
+    words = ["train.finetune={head: {}}", "train.epochs=10", "train.ema.decay=0.5"]
+    found = cs.train(data, out=tmp_path / "run", start_from=str(run), set=words)
+    assert found["accuracy"] > 0.5
+    kept, given = tensors_of(tmp_path / "run/model.safetensors"), tensors_of(run / "model.safetensors")
+    same = {key for key in kept if key in given and kept[key].equal(given[key])}
+    assert {key for key in kept if key not in same} == {"model.fc.weight", "model.fc.bias"}
+    assert "normalizer.mean" in same
+    assert recipes.load(tmp_path / "run/recipe.yaml").data.normalize.mean == "source"
+    assert cs.evaluate(tmp_path / "run").accuracy == pytest.approx(found["accuracy"])
+
+
+def test_a_head_interrupted_ends_as_one_that_was_not(source: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = source
+    words = ["train.finetune={head: {views: 2}}", "train.epochs=6", "train.checkpoint_minutes=0"]
+
+    class Break:
+        def on_batch_end(self, state: Fit) -> None:
+            if state.epoch == 3:
+                raise KeyboardInterrupt
+
+    cs.train(data, out=tmp_path / "whole", start_from=str(run), set=words)
+    with pytest.raises(KeyboardInterrupt):
+        cs.train(data, out=tmp_path / "broken", start_from=str(run), set=words, callbacks=[Break()])
+    cs.train(out=tmp_path / "broken", resume=True)
+    kept = [tensors_of(tmp_path / name / "model.safetensors") for name in ("whole", "broken")]
+    assert all(value.equal(kept[1][key]) for key, value in kept[0].items())
+    rows = [RunDirectory(tmp_path / name).read_metrics() for name in ("whole", "broken")]
+    for one, other in zip(*rows):
+        assert {k: v for k, v in one.items() if k not in ("seconds", "images_per_second")} == {
+            k: v for k, v in other.items() if k not in ("seconds", "images_per_second")
+        }
+
+
+def test_the_rule_chooses_by_images_and_similarity(source: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = source
+    cs.train(data, out=tmp_path / "run", start_from=str(run), set=["train.epochs=1"])
+    text = (tmp_path / "run/recipe.yaml").read_text()
+    assert "head" in recipes.load(tmp_path / "run/recipe.yaml").train.finetune
+    assert "24 images a class (few: the line is" in text
+    assert "a linear probe" in text
+    # The same classes again: the head is trained already, and nothing is frozen.
+    cs.train(data, out=tmp_path / "again", start_from=str(tmp_path / "run"), set=["train.epochs=1"])
+    assert recipes.load(tmp_path / "again/recipe.yaml").train.finetune is None
+
+
+@pytest.mark.parametrize("name", [name for name in catalog.names("finetuning") if name != "joint"])
+def test_every_way_of_tuning_learns(name: str, source: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = source
+    found = cs.train(
+        data, out=tmp_path / "run", start_from=str(run), set=[f"train.finetune={name}", "train.epochs=12"]
+    )
+    assert found["accuracy"] > 0.5, "chance is a third"
+
+
+def test_timms_statistics_normalize_timms_weights(images: Path) -> None:
+    from convsmith.data.dataset import prepare
+    from convsmith.training.start import _timms
+
+    dataset = prepare(recipes.Data(path=str(images)))
+    net = catalog.build("model", "timm:tf_efficientnet_lite0", num_classes=3)
+    found = _timms(net, dataset)
+    assert found is not None
+    pixels = torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 2, 1).expand(1, 1, 2, 3)
+    torch.testing.assert_close(found(pixels)[0, :, 0], torch.tensor([[-1.0, 1.0]] * 3))
+
+
+def test_gradual_refuses_several_processes(
+    source: tuple[Path, Path], tmp_path: Path, convsmith: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    data, run = source
+    done = convsmith(
+        "train",
+        data,
+        "--out",
+        tmp_path / "run",
+        "--from",
+        run,
+        "--devices",
+        2,
+        "--device",
+        "cpu",
+        "--set",
+        "train.finetune=gradual",
+    )
+    assert done.returncode == 2
+    assert "gradual unfreezing is for one process" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_fabric_is_what_the_features_are_computed_with(source: tuple[Path, Path]) -> None:
+    state = assembled(source, "head")
+    assert isinstance(state.fabric, Fabric)
+    net = state.task.model.whole
+    (batch,) = state.val.feed.in_order().epoch(0)
+    with torch.no_grad():
+        logits = net.eval()(batch.images)
+        on_features = state.task.model(torch.cat([b.images for b in state.val.epoch(0)]))
+    torch.testing.assert_close(on_features, logits, atol=1e-4, rtol=1e-4)
