@@ -7,9 +7,9 @@ thresholds of the rules were chosen on some of them (``tune``); the rest (``held
 classes) was looked at once they stood. Three earlier parts were held back first, and count as tuned on since
 they showed what to mend: of the first, 9 of 12 faults were named, without a false alarm (then two rules and
 two plantings changed: a net that learned in spite of its dropout, a rate at which nothing was learned at
-all); of the second, 18 of 20, with one false alarm in 8 (then two rules changed); of the third, 17 of 22, with
-one false alarm in 8 (then three rules changed, and a constant rate that is too high may be called just that).
-Trainings that are done are kept in WORK, so that an interrupted run goes on.
+all); of the second, 18 of 20, with one false alarm in 8 (then two rules changed); of the third, 17 of 22,
+with one false alarm in 8 (then three rules changed, and a constant rate that is too high may be called just
+that). Trainings that are done are kept in WORK, so that an interrupted run goes on.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def _explosion(e: Evidence) -> str | None:
         return f"the loss leaves all bounds in epoch {e.diverged[0]}, batch {e.diverged[1]}"
     worst = max((loss for _, _, loss in e.steps), default=0.0)
     # A jump that the training has come back from did no harm.
-    if worst > 3 * max(e.first, e.chance) and not right(e, "train") > 0.85:
+    if worst > 3 * max(e.first, e.chance) and not (e.rows and e.rows[-1]["train_loss"] < 0.7 * e.chance):
         return f"the loss rises from {e.first:.3g} to {worst:.3g}"
     if stuck(e) and e.path > 3:
         return f"the loss stays at {min(e.column('train_loss')):.3g}, that of guessing"
@@ -48,7 +48,7 @@ def _late_start(e: Evidence) -> str | None:
     if len(losses) < 6 or not e.decays:
         return None
     start, half, end = e.chance, losses[len(losses) // 2 - 1], losses[-1]
-    if end > 0.7 * e.chance or start - half > 0.45 * (start - end):
+    if end > 0.7 * e.chance or start - half > 0.55 * (start - end):
         return None
     return (
         f"the loss falls by {start - half:.2g} in the first half, and by {half - end:.2g} in the second, as "
