@@ -13,6 +13,8 @@ from convsmith.advice.choices import _settle, fill, precision
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.recipe import Data, Recipe, load
 
+DEFAULTS = ("data.normalize", "data.sampler", "objective", "schedule")
+
 
 @pytest.fixture
 def dataset(images: Path) -> Dataset:
@@ -59,7 +61,8 @@ def test_grey_images_are_not_mirrored(dataset: Dataset, tmp_path: Path) -> None:
 def test_what_the_recipe_says_stays_and_nothing_is_left_open(dataset: Dataset) -> None:
     given = load(overrides=["model=lenet5", "data.augment={}", "data.batch_size=7", "optimizer.sgd.lr=1"])
     recipe, reasons = fill(given, dataset)
-    assert set(reasons) == {"data.size"}
+    # What stays at its default has its reason too.
+    assert set(reasons) - set(DEFAULTS) == {"data.size", "train.epochs"}
     assert (recipe.model, recipe.data.augment, recipe.data.batch_size) == ("lenet5", {}, 7)
     assert given.data.size is None, "the caller's recipe is left as it was"
 
@@ -96,3 +99,68 @@ def test_places_that_techniques_name_survive_a_change_of_folder(
     assert section["other"] == {"class_weight": {"confusion": {"run": "nowhere"}}}, (
         "left for its own sentence"
     )
+
+
+def test_small_data_get_more_epochs_and_given_ones_stay(dataset: Dataset) -> None:
+    recipe, reasons = filled(dataset)
+    assert recipe.train.epochs == 100, "48 images in batches of 32: as many as are allowed"
+    assert "200 updates" in reasons["train.epochs"]
+    assert filled(dataset, "data.batch_size=1")[0].train.epochs == 84, "4000 updates of one image"
+    assert filled(dataset, "train.epochs=7")[0].train.epochs == 7
+
+
+def test_uneven_classes_are_evened_by_the_loss(tmp_path: Path) -> None:
+    data = make_images(tmp_path, classes=3, images=40)
+    for number in range(3, 40):
+        (data / f"class2/{number:03d}.png").unlink()
+    uneven = prepare(Data(path=str(data)))
+    recipe, reasons = filled(uneven)
+    assert set(recipe.objective) == {"logit_adjustment", "l2"}
+    assert "16 times the images of the smallest" in reasons["objective"]
+    for words in (["data.sampler=class_balanced"], ["objective.cross_entropy.smoothing=0.1"]):
+        assert "cross_entropy" in filled(uneven, *words)[0].objective, "something was chosen already"
+
+
+def test_the_four_strategies() -> None:
+    """By the notes: few and similar, the last layers; enough, all of them; few and unlike, one by one."""
+    from convsmith.advice.strategy import STRATEGIES
+
+    assert "head" in STRATEGIES[True, True]
+    assert "all_stages" in STRATEGIES[False, True]
+    assert "all_stages" in STRATEGIES[False, False]
+    assert set(STRATEGIES) == {(few, similar) for few in (True, False) for similar in (True, False)}
+
+
+def test_every_choice_of_the_advice_is_a_line_with_its_reason(dataset: Dataset, tmp_path: Path) -> None:
+    found = cs.advise(
+        dataset.items[0].path.parents[1], write=tmp_path / "recipe.yaml", set=["train.device=cpu"]
+    )
+    recipe = load(tmp_path / "recipe.yaml")
+    assert recipe.train.epochs == 100
+    text = (tmp_path / "recipe.yaml").read_text()
+    for key in (
+        "data.size",
+        "data.batch_size",
+        "data.augment",
+        "model",
+        "optimizer.sgd.lr",
+        "train.epochs",
+        *DEFAULTS,
+    ):
+        assert found["reasons"][key] in text.replace("\n", " ") or found["reasons"][key][:40] in text, key
+    assert found["estimate"]["updates"] == 200
+    assert found["estimate"]["seconds"] > 0
+    assert found["findings"][0]["seen"].startswith("48 train, 12 val images of 3 classes; 16 pixels")
+
+
+def test_training_without_a_recipe_is_the_advice(images: Path, tmp_path: Path) -> None:
+    """Word by word, but for what was only asked for."""
+    cs.advise(images, write=tmp_path / "advice.yaml", set=["train.device=cpu", "train.epochs=1"])
+    cs.train(images, out=tmp_path / "run", set=["train.device=cpu", "train.epochs=1"])
+    assert load(tmp_path / "advice.yaml") == load(tmp_path / "run/recipe.yaml")
+
+
+def test_minutes_lower_the_epochs(images: Path) -> None:
+    found = cs.advise(images, minutes=1e-4, set=["train.device=cpu"])
+    assert "as many as fit into 0.0001 minutes here" in found["recipe"]
+    assert found["estimate"]["updates"] == 2, "one epoch"

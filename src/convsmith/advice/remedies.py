@@ -12,9 +12,9 @@ def stuck(e: Evidence) -> bool:
 
 
 def uneven(e: Evidence) -> bool:
-    """Whether one class has more than twice its even share of the training images, and most of them."""
+    """Whether one class has more than 70% of the training images."""
     counts = e.counts.get("train", {}).values()
-    return len(counts) > 1 and max(counts) > max(0.6, 2 / len(counts)) * sum(counts)
+    return len(counts) > 1 and max(counts) > 0.7 * sum(counts)
 
 
 def right(e: Evidence, split: str) -> float:
