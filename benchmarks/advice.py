@@ -39,11 +39,11 @@ FIXED = [
 NOISE = "data.label_noise={type: symmetric, rate: 0.3}"
 DATA: dict[str, tuple[str, list[int], list[str]]] = {
     "digits": ("digits", [], []),
-    "MNIST": ("mnist", [100] * 10, []),
-    "CIFAR-10, even": ("cifar", [80] * 10, []),
-    "CIFAR-10, long-tailed": ("cifar", [round(150 / 50 ** (k / 9)) for k in range(10)], []),
+    "MNIST": ("mnist", [60] * 10, []),
+    "CIFAR-10, even": ("cifar", [50] * 10, []),
+    "CIFAR-10, long-tailed": ("cifar", [round(100 / 33 ** (k / 9)) for k in range(10)], []),
     "CIFAR-10, tiny": ("cifar", [20] * 10, []),
-    "CIFAR-10, 30% wrong labels": ("cifar", [60] * 10, [NOISE]),
+    "CIFAR-10, 30% wrong labels": ("cifar", [50] * 10, [NOISE]),
 }
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from convsmith import catalog
 from convsmith import recipe as recipes
@@ -15,6 +17,7 @@ from convsmith.errors import UserError, shown
 from convsmith.recipe import Recipe
 from convsmith.run.directory import RunDirectory
 
+T = TypeVar("T")
 # Optimizers whose steps grow with the gradient; all others divide by its size.
 PLAIN = ("sgd", "lbfgs")
 
@@ -126,12 +129,28 @@ def gather(run: RunDirectory) -> Evidence:
     """
     if not run.recipe.exists():
         raise UserError(f"{shown(run.path)} holds no run to diagnose; name a run's folder")
-    steps = [(int(r["epoch"]), int(r["batch"]), float(r["loss"])) for r in run.read_table(run.steps)]
-    rows = run.read_metrics()
+    steps = _read(run.steps, lambda: _steps(run))
+    rows = _read(run.metrics, run.read_metrics)
     if not steps and not rows:
         raise UserError(f"{shown(run.path)} has not trained a single epoch; there is nothing to diagnose yet")
-    health: dict[str, dict[str, list[float]]] = {}
-    for row in run.read_table(run.health):
-        health.setdefault(row["what"], {}).setdefault(row["name"], []).append(float(row["value"]))
+    health = _read(run.health, lambda: _health(run))
     counts = run.read_json(run.data)["counts"]
     return Evidence(recipes.load(run.recipe), rows, steps, health, counts)
+
+
+def _read(file: Path, reader: Callable[[], T]) -> T:
+    try:
+        return reader()
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{shown(file)} is damaged ({error}); restore it, or delete it") from None
+
+
+def _steps(run: RunDirectory) -> list[tuple[int, int, float]]:
+    return [(int(r["epoch"]), int(r["batch"]), float(r["loss"])) for r in run.read_table(run.steps)]
+
+
+def _health(run: RunDirectory) -> dict[str, dict[str, list[float]]]:
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in run.read_table(run.health):
+        found.setdefault(row["what"], {}).setdefault(row["name"], []).append(float(row["value"]))
+    return found
