@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -51,7 +52,7 @@ def read(run: RunDirectory) -> Compared:
     """
     given = recipes.load(run.recipe).model_dump(exclude_none=True)
     found = [words(finding) for finding in diagnosis(run)]
-    return Compared(shown(run.path), flattened(given), run.read_metrics(), found)
+    return Compared(shown(run.path.absolute()), flattened(given), run.read_metrics(), found)
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -82,6 +83,7 @@ def differences(all_keys: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
 
 def render(runs: Sequence[Compared], rows: Mapping[str, Sequence[str]]) -> str:
     """One HTML file that needs nothing else."""
+    runs = _shortened(runs)
     measures = {run.measure for run in runs}
     columns = [("val_loss", "validation loss"), ("train_loss", "training loss"), ("lr", "learning rate")]
     columns[:0] = [(f"val_{name}", f"validation {MEASURES[name]}") for name in MEASURES if name in measures]
@@ -95,3 +97,11 @@ def render(runs: Sequence[Compared], rows: Mapping[str, Sequence[str]]) -> str:
     return environment.get_template("comparison.html").render(
         runs=runs, differences=rows, curves=curves, colors=plots.LINES, version=convsmith.__version__
     )
+
+
+def _shortened(runs: Sequence[Compared]) -> list[Compared]:
+    """Runs called by their folders alone, as long as no two are called alike."""
+    short = [Path(run.name).name for run in runs]
+    if len(set(short)) < len(short):
+        return list(runs)
+    return [replace(run, name=name) for run, name in zip(runs, short)]

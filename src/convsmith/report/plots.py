@@ -120,6 +120,8 @@ def sweep(found: Sweep) -> str:
         axes.axvline(found.proposal, color=ORANGE, linewidth=1.4, label=f"proposal: {found.proposal:g}")
         low, high = min(found.smooth), found.smooth[0]
         axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         # The explosion at the end would flatten what matters.
         axes.set_ylim(low - 0.1 * (high - low), high + 0.6 * max(high - low, 0.1))
         axes.legend(frameon=False, loc="upper left")
