@@ -122,12 +122,13 @@ def test_uneven_classes_are_evened_by_the_loss(tmp_path: Path) -> None:
 
 
 def test_the_four_strategies() -> None:
-    """By the notes: few and similar, the last layers; enough, all of them; few and unlike, one by one."""
+    """By the notes: few and similar, the last layer; enough, more of them, up to all; few and unlike, with care."""
     from convsmith.advice.strategy import STRATEGIES
 
     assert "head" in STRATEGIES[True, True]
-    assert "all_stages" in STRATEGIES[False, True]
+    assert "last_stages" in STRATEGIES[False, True]
     assert "all_stages" in STRATEGIES[False, False]
+    assert "gradual" in STRATEGIES[True, False]
     assert set(STRATEGIES) == {(few, similar) for few in (True, False) for similar in (True, False)}
 
 

@@ -10,11 +10,11 @@ from convsmith.recipe import Recipe, Section
 
 # Lines between few and enough images a class, and between unlike and similar: where the best strategy
 # changed in benchmarks/finetune.py.
-FEW, SIMILAR = 100, 0.6
+FEW, SIMILAR = 100, 0.4
 # By (few, similar): the notes' four strategies.
 STRATEGIES: dict[tuple[bool, bool], Section] = {
     (True, True): {"head": {"views": 4}},
-    (False, True): {"all_stages": {"decay": 0.7}},
+    (False, True): {"last_stages": {"stages": 2}},
     (False, False): {"all_stages": {"decay": 0.7}},
     (True, False): {"gradual": {"until": 0.5}},
 }
