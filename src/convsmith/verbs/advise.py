@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convsmith import catalog
 from convsmith import recipe as recipes
@@ -12,6 +13,9 @@ from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track, silent
 from convsmith.findings import Finding
 from convsmith.verbs.disk import save
+
+if TYPE_CHECKING:
+    from convsmith.advice.machine import Estimate
 
 # Images that the probe of the labels looks at.
 LABELS = 2000
@@ -44,39 +48,20 @@ def advise(
     Raises:
         UserError: on a mistake in what was given.
     """
-    import torch
-
+    from convsmith.advice import duplicates
     from convsmith.training.prepared import prepared
     from convsmith.training.train import assemble
     from convsmith.verbs.train import planned
 
-    plan = planned(data, model, start_from, recipe, set)
-    ready = prepared(plan, track=track)
+    ready = prepared(planned(data, model, start_from, recipe, set), track=track)
     chosen, reasons, dataset = ready.recipe, ready.reasons, ready.dataset
-    from convsmith.advice import duplicates
-    from convsmith.advice.machine import estimate
-
     found = [*_shape(dataset), *dataset.findings, *duplicates.findings(dataset.store, dataset.items)]
-    tuned = chosen.train.finetune
-    chosen.train.finetune = None  # the whole net is measured, whatever of it will learn
-    state = assemble(chosen, dataset, ready.fabric, ready.begin, track)
-    chosen.train.finetune = tuned
+    # The whole net is measured, whatever of it will learn.
+    whole = chosen.model_copy(deep=True)
+    whole.train.finetune = None
+    state = assemble(whole, dataset, ready.fabric, ready.begin, track)
     found += _labels(dataset, ready, state)
-    batch = next(iter(state.train.epoch(0)))
-    torch.manual_seed(chosen.train.seed)
-    each = len(state.train)
-    views = _views(chosen)
-    if views:  # the net runs forward only, once for each view
-        measured = estimate(state.task.model, batch.images, updates=each * views, frozen=True)
-    else:
-        measured = estimate(state.task.model, batch.images, updates=each * chosen.train.epochs)
-    if minutes is not None and not views:
-        epochs = max(1, int(60 * minutes / max(1e-9, measured.step_seconds * each)))
-        if epochs < chosen.train.epochs:
-            chosen.train.epochs = epochs
-            reasons["train.epochs"] = f"as many as fit into {minutes:g} minutes here"
-            measured = estimate(state.task.model, batch.images, updates=each * epochs, rounds=1)
-    reasons["train"] = f"on this machine: {measured}"
+    measured = _measured(state, chosen, minutes, reasons)
     text = recipes.dump(chosen, reasons)
     if write is not None:
         save(Path(write).expanduser(), text)
@@ -87,6 +72,29 @@ def advise(
         "estimate": {"seconds": measured.seconds, "memory": measured.memory, "updates": measured.updates},
         "written": None if write is None else str(write),
     }
+
+
+def _measured(state: Any, chosen: recipes.Recipe, minutes: float | None, reasons: dict[str, str]) -> Estimate:
+    """Time and memory of the training that ``chosen`` is, with as many epochs as fit into ``minutes``."""
+    from convsmith.advice.machine import estimate
+
+    net, each = state.task.model, len(state.train)
+    images = next(iter(state.train.epoch(0))).images
+    views = _views(chosen)
+    if views:  # the net runs forward only, once for each view
+        measured = estimate(net, images, updates=each * views, frozen=True)
+    else:
+        measured = estimate(net, images, updates=each * chosen.train.epochs)
+        if minutes is not None and measured.seconds > 60 * minutes:
+            chosen.train.epochs = max(1, int(60 * minutes / (measured.step_seconds * each)))
+            reasons["train.epochs"] = f"as many as fit into {minutes:g} minutes here"
+            measured = replace(
+                measured,
+                updates=each * chosen.train.epochs,
+                seconds=measured.step_seconds * each * chosen.train.epochs,
+            )
+    reasons["train"] = f"on this machine: {measured}"
+    return measured
 
 
 def _views(chosen: recipes.Recipe) -> int:
