@@ -32,6 +32,14 @@ def test_the_page_of_the_data_chapter_is_that_of_the_results() -> None:
     )
 
 
+def test_the_page_of_the_training_chapter_is_that_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    page = runpy.run_path(str(ROOT / "benchmarks/training_page.py"))
+    assert page["rendered"]() == page["PAGE"].read_text(encoding="utf-8"), (
+        "run: python benchmarks/training_page.py"
+    )
+
+
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/architecture.md"])
 def test_linked_files_exist(name: str) -> None:
     import re
