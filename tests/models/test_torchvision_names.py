@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,14 +49,19 @@ def test_our_own_names_stay() -> None:
     assert renamed(state, net).keys() == state.keys()
 
 
-def test_a_run_starts_from_torchvisions_file(tmp_path: Path) -> None:
+def test_a_run_starts_from_torchvisions_file(tmp_path: Path, images: Path) -> None:
     """The file as torchvision's state_dict, saved safely; the head of 1000 classes is replaced."""
-    from convsmith.training.start import _copy
+    from convsmith import recipe as recipes
+    from convsmith.data.dataset import prepare
+    from convsmith.training.start import initial
 
     torch.manual_seed(0)
     reference = torchvision.models.squeezenet1_1(weights=None)
     save_file(reference.state_dict(), tmp_path / "weights.safetensors")
-    net = catalog.build("model", "squeezenet1_1", num_classes=3)
-    findings = _copy(reference.state_dict(), net, str(tmp_path / "weights.safetensors"))
-    assert "the head (fc.weight, fc.bias) is new" in findings[0].seen
+    recipe = recipes.load(None, ["model=squeezenet1_1"])
+    recipe.train.start_from = str(tmp_path / "weights.safetensors")
+    begin = initial(recipe, prepare(recipes.Data(path=str(images), size=32)))
+    assert begin.new_head
+    assert "the head (fc.weight, fc.bias) is new" in begin.findings[0].seen
+    net: Any = begin.model
     assert net.features[0].weight.equal(reference.features[0].weight)

@@ -38,7 +38,17 @@ NETS = [
     name
     for name in catalog.names("model")
     # Fully connected nets see everything; the deepest ones are the same blocks again.
-    if name not in ("timm", "lenet300_100", "resnet101", "resnet152", "resnet110", "resnet56", "vgg19")
+    if name
+    not in (
+        "timm",
+        "fully_convolutional",
+        "lenet300_100",
+        "resnet101",
+        "resnet152",
+        "resnet110",
+        "resnet56",
+        "vgg19",
+    )
     and not name.startswith("highway1")
     and not name.startswith("highway2")
     and not name.startswith("highway5")

@@ -45,7 +45,7 @@ def hashes(store: Store, rows: Tensor) -> tuple[npt.NDArray[np.uint64], npt.NDAr
 def pairs(codes: npt.NDArray[np.uint64], thumbnails: npt.NDArray[np.float32]) -> list[tuple[int, int]]:
     """Places of images whose hashes differ in at most 3 bits, and whose thumbnails are alike.
 
-    >>> pairs(np.array([7, 5, 2**40], np.uint64), np.array([[0, 1], [0, 1.05], [0, 1]], np.float32))
+    >>> pairs(np.array([7, 5, 2**64 - 1], np.uint64), np.array([[0, 1], [0, 1.05], [0, 1]], np.float32))
     [(0, 1)]
     """
     found = set()
