@@ -147,6 +147,11 @@ def test_the_path_is_what_the_updates_add_up_to() -> None:
     assert adam.path == pytest.approx(25 * 12 * 0.001 / 0.1)
 
 
+def test_a_run_from_before_steps_were_kept_raises_no_alarm() -> None:
+    assert names(evidence(steps=[])) == []
+    assert names(evidence(steps=[], health={})) == []
+
+
 REAL = {
     "rate_too_high": ["optimizer.sgd.lr=0.6"],
     "rate_too_low": ["optimizer.sgd.lr=0.0002", "train.epochs=4"],

@@ -115,7 +115,7 @@ def test_nesterov_looks_ahead() -> None:
 
 
 def test_lbfgs_finds_the_minimum_of_a_quadratic_at_once_and_rosenbrocks_valley_in_few_updates() -> None:
-    np.testing.assert_allclose(path({"lbfgs": {}}, 1), [[0, 0]], atol=1e-4)
+    np.testing.assert_allclose(path({"lbfgs": {}}, 1), [[0, 0]], atol=1e-5)
     w = nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
     optimizer = catalog.build("optimizer", "lbfgs", params=[w])
 
@@ -127,7 +127,7 @@ def test_lbfgs_finds_the_minimum_of_a_quadratic_at_once_and_rosenbrocks_valley_i
 
     for _ in range(5):
         optimizer.step(evaluate)
-    np.testing.assert_allclose(w.detach(), [1, 1], atol=1e-4)
+    np.testing.assert_allclose(w.detach(), [1, 1], atol=1e-5)
 
 
 # Large enough to move in thirty updates, small enough not to diverge; adadelta and lbfgs have none to choose.

@@ -18,6 +18,8 @@ from convsmith.recipe import Recipe
 from convsmith.run.directory import RunDirectory
 
 T = TypeVar("T")
+# Images of each split that the health of a training is measured on.
+SAMPLE = 256
 # Optimizers whose steps grow with the gradient; all others divide by its size.
 PLAIN = ("sgd", "lbfgs")
 

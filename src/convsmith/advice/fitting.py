@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 
-from convsmith.advice.evidence import Evidence
-from convsmith.advice.remedies import dropout, regularized, right, smoothing, stuck, uneven, wider
+from convsmith.advice.evidence import SAMPLE, Evidence
+from convsmith.advice.remedies import (
+    USUAL_L2,
+    dropout,
+    regularized,
+    right,
+    smoothing,
+    stuck,
+    uneven,
+    wider,
+)
 from convsmith.findings import Finding
-
-NOTES = "study notes, chapter 10, on learning rates"
 
 # Between training and validation accuracy, from which on a net is said to over-fit.
 GAP = 0.13
-# Images of each split that the health of a training is measured on.
-SAMPLE = 256
-# He et al. 2016 train their nets with it.
-USUAL_L2 = 5e-4
 FITTING = "study notes, chapter 9, on validation curves"
 
 
@@ -42,7 +45,7 @@ def too_much_regularization(e: Evidence) -> Finding | None:
         name="under_fitting",
         seen=f"{cause}; {100 * right(e, 'train'):.0f}% of the training images are right",
         means="the net may not fit its images for all the regularization",
-        change=f"regularize less{': ' + change[0] if change else ''}",
+        change=f"regularize less: {change[0]}",
         why="a net that fails on its own training images has no room, or may not use it",
         source=FITTING,
         set=change,

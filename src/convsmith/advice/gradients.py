@@ -11,7 +11,7 @@ from convsmith.findings import Finding
 
 def exploding_gradients(e: Evidence) -> Finding | None:
     """The first loss, before any update, is far above that of guessing."""
-    if not e.first > 20 * e.chance and math.isfinite(e.first):
+    if not e.steps or (math.isfinite(e.first) and e.first <= 20 * e.chance):
         return None
     return Finding(
         name="exploding_gradients",

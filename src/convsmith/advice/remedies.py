@@ -5,6 +5,9 @@ from __future__ import annotations
 from convsmith import catalog
 from convsmith.advice.evidence import Evidence
 
+# He et al. 2016 train their nets with it.
+USUAL_L2 = 5e-4
+
 
 def stuck(e: Evidence) -> bool:
     """Whether the training loss never got below that of guessing."""
@@ -59,5 +62,5 @@ def regularized(e: Evidence) -> tuple[str, ...]:
     """More of what the recipe has, or what it lacks."""
     if not e.recipe.data.augment:
         return ("data.augment=null", "train.early_stopping.patience=10")
-    l2 = (e.recipe.objective.get("l2") or {}).get("weight", 5e-4)
+    l2 = (e.recipe.objective.get("l2") or {}).get("weight", USUAL_L2)
     return (f"objective.l2.weight={4 * l2:g}", *smoothing(e), "train.early_stopping.patience=10")

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convsmith.advice.evidence import SAMPLE
 from convsmith.nn.responses import captured, rectifiers
 from convsmith.nn.weights import weights
 from convsmith.run.directory import RunDirectory
 from convsmith.training.loop import Feed, Fit
 
-# Images of each split that are run through the net after each epoch.
-SAMPLE = 256
 # Losses kept of an epoch; of the first one, also those of its first batches.
 STEPS = 50
 # Updates of an epoch whose gradients are measured.

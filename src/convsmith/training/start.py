@@ -16,7 +16,7 @@ from convsmith.data.batches import Normalizer
 from convsmith.data.dataset import Dataset
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
-from convsmith.models.fully_convolutional import converted
+from convsmith.models.fully_convolutional import FullyConvolutional, converted
 from convsmith.models.torchvision_names import renamed
 from convsmith.nn.swap import Kind
 from convsmith.recipe import Recipe, Section
@@ -180,6 +180,8 @@ def _copied(
     head = {id(p) for p in model.get_classifier().parameters()}  # type: ignore[operator]
     fresh = [key for key, p in model.named_parameters() if key not in fitting]
     new_head = [key for key, p in model.named_parameters() if key in fresh and id(p) in head]
+    if isinstance(model, FullyConvolutional):
+        findings.append(_slides(recipe, dataset))
     strange = [key for key in fresh if key not in new_head and not (grown and key not in tensors)]
     if strange:
         raise UserError(
@@ -197,6 +199,19 @@ def _copied(
             )
         )
     return Start(model, findings, new_head=bool(new_head))
+
+
+def _slides(recipe: Recipe, dataset: Dataset) -> Finding:
+    assert recipe.model is not None
+    size = catalog.split("model", recipe.model)[1]["trained_size"]
+    return Finding(
+        seen=f"the net for {size} pixels slides over images of {dataset.size}: fully connected layers are "
+        f"convolutions, what they give is averaged over all places",
+        means="every layer is as it was trained; objects as large as in the source's images are seen best",
+        change="train.refit=interpolate makes one net of the whole image",
+        why="a fully connected layer is made for one size of map",
+        source="Long et al. 2015, section 3.1",
+    )
 
 
 def _slid(tensors: dict[str, Tensor], recipe: Recipe, dataset: Dataset) -> dict[str, Tensor]:
