@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convsmith.nn.trial import After, Before, blank, trial
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -85,7 +87,7 @@ def _sides(model: nn.Module, shape: tuple[int, int, int]) -> tuple[list[str], di
     sides: dict[str, int] = {}
     before = [shape[1]]
 
-    def noting(name: str) -> Any:
+    def noting(name: str) -> After:
         def note(module: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.ndim == 4:
                 side = int(max(output.shape[2:]))
@@ -98,7 +100,7 @@ def _sides(model: nn.Module, shape: tuple[int, int, int]) -> tuple[list[str], di
 
         return note
 
-    def entering(name: str) -> Any:
+    def entering(name: str) -> Before:
         def enter(module: nn.Module, inputs: Any) -> None:
             if name not in order:
                 order.append(name)
@@ -106,21 +108,13 @@ def _sides(model: nn.Module, shape: tuple[int, int, int]) -> tuple[list[str], di
         return enter
 
     own = [n for n, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))]
-    handles = []
-    for name in own:
-        module = model.get_submodule(name)
-        # A module with parts is where it begins, whatever its parts make of it.
-        handles.append(module.register_forward_pre_hook(entering(name)))
-        handles.append(module.register_forward_hook(noting(name)))
-    first = next(model.parameters())
-    was_training = model.training
-    try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, *shape, device=first.device, dtype=first.dtype))
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
+    # A module with parts is where it begins, whatever its parts make of it.
+    trial(
+        model,
+        blank(model, shape),
+        before={name: entering(name) for name in own},
+        after={name: noting(name) for name in own},
+    )
     order += [name for name in own if name not in order]
     for name in order:
         sides.setdefault(name, before[0])

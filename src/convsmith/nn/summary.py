@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from convsmith.nn.receptive_field import Field, Follow
+from convsmith.nn.trial import After, blank, trial
 
 
 @dataclass(frozen=True)
@@ -46,29 +47,21 @@ def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
     """
     rows: list[Row] = []
     counted: set[int] = set()
-    first = next(model.parameters(), torch.zeros(()))
-    image = torch.zeros(1, *shape, device=first.device, dtype=first.dtype)
+    image = blank(model, shape)
     follow = Follow(image)
-    handles = [
-        layer.register_forward_hook(_noting(name, rows, counted, follow))
+    notes = {
+        name: _noting(name, rows, counted, follow)
         for name, layer in model.named_modules()
         # A normalization that carries its activation inside is no leaf, but has parameters of its own.
         if not any(True for _ in layer.children()) or any(True for _ in layer.parameters(recurse=False))
-    ]
-    was_training = model.training
-    try:
-        with torch.no_grad(), follow:
-            model.eval()(image)
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
+    }
+    trial(model, image, after=notes, within=follow)
     total = sum(parameter.numel() for parameter in model.parameters())
     return Summary(rows, total, sum(row.macs for row in rows))
 
 
-def _noting(name: str, rows: list[Row], counted: set[int], follow: Follow):  # type: ignore[no-untyped-def]
-    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+def _noting(name: str, rows: list[Row], counted: set[int], follow: Follow) -> After:
+    def note(layer: nn.Module, inputs: Any, output: Tensor) -> None:
         new = [p for p in layer.parameters(recurse=False) if id(p) not in counted]
         counted.update(id(p) for p in new)
         kind = type(layer).__name__

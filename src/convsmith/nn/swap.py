@@ -14,6 +14,7 @@ from convsmith.errors import UserError
 from convsmith.nn.normalization import L2Norm, LocalResponseNorm
 from convsmith.nn.p_norm_pooling import PNormPool2d
 from convsmith.nn.stochastic_pooling import StochasticPool2d
+from convsmith.nn.trial import blank, trial
 
 Kind = Literal["activation", "norm", "pooling"]
 # Sigmoids are left alone: in today's nets they are gates.
@@ -113,21 +114,11 @@ def _channels(
     model: nn.Module, kinds: tuple[type[nn.Module], ...], shape: tuple[int, int, int]
 ) -> dict[str, int]:
     """Layers of the given kinds by name, each with the channels that it reads."""
+    names = {layer: name for name, layer in model.named_modules() if isinstance(layer, kinds) and name}
     found: dict[str, int] = {}
-    handles = []
-    for name, layer in model.named_modules():
-        if isinstance(layer, kinds) and name:
 
-            def note(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
-                found.setdefault(name, inputs[0].shape[1])
+    def note(layer: nn.Module, inputs: Any) -> None:
+        found.setdefault(names[layer], inputs[0].shape[1])
 
-            handles.append(layer.register_forward_pre_hook(note))
-    was_training = model.training
-    try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, *shape))
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
+    trial(model, blank(model, shape), before=dict.fromkeys(names.values(), note))
     return found

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from convsmith.nn.receptive_field import Field, Follow
 from convsmith.nn.responses import Excitement, captured
+from convsmith.nn.trial import After, trial
 from convsmith.report import plots
 
 Pixels = npt.NDArray[np.uint8]
@@ -100,21 +101,16 @@ def fields(model: nn.Module, layers: Sequence[str], image: Tensor) -> dict[str, 
     own = image[None].detach().clone()
     follow = Follow(own)
     found: dict[str, Field] = {}
-    handles = []
-    for name in layers:
 
-        def note(_: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
+    def noting(name: str) -> After:
+        def note(_: nn.Module, inputs: Any, output: Tensor) -> None:
             field = follow.of(output)
             if field is not None:
                 found[name] = field
 
-        handles.append(model.get_submodule(name).register_forward_hook(note))
-    try:
-        with torch.no_grad(), follow:
-            model.eval()(own)
-    finally:
-        for handle in handles:
-            handle.remove()
+        return note
+
+    trial(model, own, after={name: noting(name) for name in layers}, within=follow)
     return found
 
 

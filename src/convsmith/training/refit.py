@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from convsmith.findings import Finding
+from convsmith.nn.trial import After, blank, trial
 
 SOURCE = "Long et al. 2015, section 3.1: a fully connected layer is a convolution as large as its map"
 
@@ -113,8 +113,8 @@ def _channels_before(model: nn.Module, shape: tuple[int, int, int]) -> dict[str,
     last = [shape[0]]
     flat = [True]  # whether what was seen last is a map, so that the next layer reads it flattened
 
-    def note(name: str) -> Any:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def note(name: str) -> After:
+        def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(layer, nn.Linear):
                 if flat[0] and _square(layer.in_features, last[0]):
                     found[f"{name}.weight"] = last[0]
@@ -124,13 +124,5 @@ def _channels_before(model: nn.Module, shape: tuple[int, int, int]) -> dict[str,
 
         return hook
 
-    handles = [layer.register_forward_hook(note(name)) for name, layer in model.named_modules()]
-    was_training = model.training
-    try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, *shape))
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
+    trial(model, blank(model, shape), after={name: note(name) for name, _ in model.named_modules()})
     return found

@@ -12,6 +12,7 @@ from convsmith import catalog
 from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track
 from convsmith.errors import UserError
+from convsmith.nn.folding import folded
 from convsmith.nn.stages import stages
 from convsmith.objectives.objective import Objective
 from convsmith.recipe import Recipe
@@ -70,8 +71,9 @@ class Tuning:
         """The classifier alone, and features for it; or all as it was, where they can't be kept."""
         if not isinstance(self.technique, Head) or not features.possible(self.model):
             return self.model, feed
+        net = folded(self.model, (self.dataset.channels, self.dataset.size, self.dataset.size))
         made = {
-            name: features.computed(self.model, batches, self.technique.views, self.fabric, track)
+            name: features.computed(net, batches, self.technique.views, self.fabric, track)
             for name, batches in feed.items()
         }
         if None in made.values():

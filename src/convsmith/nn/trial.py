@@ -1,0 +1,54 @@
+"""One image run through a net, with hooks on its layers: how anything is learned of a net from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Before = Callable[[nn.Module, Any], None]
+After = Callable[[nn.Module, Any, Any], None]
+
+
+def blank(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
+    """A black image (1, C, H, W) where the weights of ``model`` are, in their type."""
+    first = next(model.parameters(), torch.zeros(()))
+    return torch.zeros(1, *shape, device=first.device, dtype=first.dtype)
+
+
+def trial(
+    model: nn.Module,
+    image: Tensor,
+    *,
+    before: Mapping[str, Before] | None = None,
+    after: Mapping[str, After] | None = None,
+    within: AbstractContextManager[Any] | None = None,
+) -> None:
+    """Run ``image`` (1, C, H, W) through ``model`` in evaluation mode, without gradients; leave no trace.
+
+    Args:
+        before: by a layer's name, called with (layer, inputs) as it begins.
+        after: by a layer's name, called with (layer, inputs, output) as it ends.
+        within: a context that the pass runs in.
+
+    >>> net, seen = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), []
+    >>> trial(net, blank(net, (1, 5, 5)), after={"0": lambda layer, given, output: seen.append(output.shape)})
+    >>> seen
+    [torch.Size([1, 2, 3, 3])]
+    """
+    was_training = {name: layer.training for name, layer in model.named_modules()}
+    handles = [model.get_submodule(n).register_forward_pre_hook(hook) for n, hook in (before or {}).items()]
+    handles += [model.get_submodule(n).register_forward_hook(hook) for n, hook in (after or {}).items()]
+    try:
+        model.eval()
+        with torch.no_grad(), within or nullcontext():
+            model(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+        # Layer by layer: frozen ones are in evaluation mode within a net that trains.
+        for name, layer in model.named_modules():
+            layer.training = was_training[name]
