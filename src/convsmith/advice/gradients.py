@@ -5,22 +5,38 @@ from __future__ import annotations
 import math
 
 from convsmith.advice.evidence import Evidence
-from convsmith.advice.remedies import parts, rate, stuck
+from convsmith.advice.remedies import parts, rate, shortcuts, stuck
 from convsmith.findings import Finding
+
+# The first layer's gradient over the last one's at which gradients grow from layer to layer.
+GROWS = 1000
 
 
 def exploding_gradients(e: Evidence) -> Finding | None:
-    """The first loss, before any update, is far above that of guessing."""
-    if not e.steps or (math.isfinite(e.first) and e.first <= 20 * e.chance):
+    """Before any update, the loss is far above that of guessing, or gradients grow from layer to layer."""
+    if not e.steps:
         return None
+    gradients = {name: values[0] for name, values in e.health.get("first_gradient", {}).items()}
+    ends = list(gradients)[:: max(1, len(gradients) - 1)]
+    by_layer = (
+        f"the gradients of the first batch are {gradients[ends[0]]:.2g} in the first layer ({ends[0]}), "
+        f"{gradients[ends[1]]:.2g} in the last ({ends[1]})"
+        if len(ends) == 2
+        else ""
+    )
+    grows = len(gradients) >= 4 and not gradients[ends[0]] <= GROWS * gradients[ends[1]]
+    if math.isfinite(e.first) and e.first <= 20 * e.chance and not grows:
+        return None
+    loss = f"the first loss, before any update, is {e.first:.3g}; guessing has {e.chance:.3g}"
     return Finding(
         name="exploding_gradients",
-        seen=f"the first loss, before any update, is {e.first:.3g}; guessing has {e.chance:.3g}",
-        means="the initial weights enlarge what passes through them layer by layer, and the gradients too",
-        change="initialize by He's rule, and normalize between layers",
-        why="the variance of a layer's output should be that of its input",
-        source="He et al. 2015; Glorot & Bengio 2010",
-        set=parts(e, init="he", norm="batch") or ("train.clip=1",),
+        seen="; ".join(filter(None, (loss, by_layer))),
+        means="the initial weights enlarge what passes through them layer by layer, forward or backward",
+        change="initialize by He's rule, normalize between layers, and lead shortcuts around them",
+        why="the variance of a layer's output should be that of its input, and of its gradient too; "
+        "normalization alone lets gradients grow with depth",
+        source="He et al. 2015, 2016; Glorot & Bengio 2010; Yang et al. 2019 on batch normalization",
+        set=(*parts(e, init="he", norm="batch"), *shortcuts(e)) or ("train.clip=1",),
         epochs=(1, 1),
     )
 

@@ -43,6 +43,13 @@ def wider(e: Evidence) -> tuple[str, ...]:
     return (f"model.{name}.width={2 * arguments['width']}",) if "width" in arguments else ()
 
 
+def shortcuts(e: Evidence) -> tuple[str, ...]:
+    """Around the layers of a net that was built without."""
+    assert e.recipe.model is not None
+    name, arguments = catalog.split("model", e.recipe.model)
+    return (f"model.{name}.plain=false",) if arguments.get("plain") else ()
+
+
 def dropout(e: Evidence) -> tuple[str, float] | None:
     """The recipe's key of the dropout and its share, if the net has one."""
     assert e.recipe.model is not None

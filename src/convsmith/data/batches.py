@@ -139,28 +139,29 @@ class Batches:
         targets = self.targets[places.to(self.device)]
         return Batch(images.contiguous(memory_format=self.memory_format), targets, 1.0, len(places))
 
-    def in_order(self) -> Batches:
+    def in_order(self, plain: bool = False) -> Batches:
         """All images in the split's own order, one picture of each, whatever this process's share is."""
+        store = self.split.store
+        if plain and self.augment is not None and self.augment.size is not None:
+            # Images are stored as crops are taken from them.
+            store = Resized(store, self.augment.size)
         return Batches(
-            self.split,
+            Split(store, self.split.rows, self.split.targets),
             self.normalize,
             batch_size=self.batch_size,
             device=self.device,
-            augment=self.augment,
+            augment=None if plain else self.augment,
             channels_last=self.memory_format == torch.channels_last,
             seed=self.seed,
         )
 
     def sample(self, count: int) -> Batches:
         """About ``count`` of the images, evenly spread, plain and in their own order."""
+        some = self.in_order(plain=True)
         rows = torch.linspace(0, len(self.split) - 1, min(count, len(self.split))).long()
-        store = self.split.store
-        if (
-            self.augment is not None and self.augment.size is not None
-        ):  # images are stored as crops are taken from them
-            store = Resized(store, self.augment.size)
-        some = Split(store, self.split.rows[rows], self.split.targets[rows])
-        return Batches(some, self.normalize, batch_size=self.batch_size, device=self.device)
+        split = Split(some.split.store, self.split.rows[rows], self.split.targets[rows])
+        some.split, some.targets = split, some.targets[rows.to(some.targets.device)]
+        return some
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Batches ``first``, ``first + 1``, ... of an epoch."""

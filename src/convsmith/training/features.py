@@ -112,7 +112,7 @@ class FeatureBatches:
 def computed(
     net: nn.Module, feed: Batches, views: int, fabric: Any, track: Track[Batch]
 ) -> FeatureBatches | None:
-    """The features of all images of ``feed``, augmented ``views`` times if it augments.
+    """The features of all images of ``feed``: of the plain images, then augmented ones if it augments.
 
     Every process computes all: they are of one pass each, and any process may be handed any image.
 
@@ -125,9 +125,11 @@ def computed(
     if views < 1:
         return None
     net.eval()
-    everything = feed.in_order()
+    plain, augmented = feed.in_order(plain=True), feed.in_order()
     vectors, targets = [], []
     for view in range(views):
+        # The classifier must have seen images as it will be asked about them.
+        everything = augmented if view else plain
         seen = everything.epoch(view)
         for batch in track(seen, len(everything), f"Features {view + 1}/{views}"):
             with fabric.autocast():

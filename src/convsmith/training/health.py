@@ -22,7 +22,8 @@ LOOKS = 4
 class Health:
     """Write ``steps.csv`` (epoch, batch, loss) and ``health.csv`` (epoch, what, name, value).
 
-    ``what`` is ``gradient`` or ``weight`` (root mean square over a layer's weights), ``silent`` (share of a
+    ``what`` is ``gradient`` or ``weight`` (root mean square over a layer's weights; in epoch 0
+    ``first_gradient``, that of the first batch, before any update), ``silent`` (share of a
     rectifier's responses that are zero), ``dead`` (share of its channels that never respond), ``predicted``
     (share of the validation sample that gets the commonest answer; ``true``: of the commonest class), or
     ``right`` (accuracy on plain images of ``train`` and of ``val``). Measured on samples, without changing
@@ -34,6 +35,7 @@ class Health:
         self.losses: list[tuple[int, int, Tensor]] = []
         self.gradients: dict[str, Tensor] = {}
         self.looks = 0
+        self.updates = 0
 
     def on_start(self, state: Fit) -> None:
         # What a killed process wrote of an epoch that is done again is left out.
@@ -52,13 +54,20 @@ class Health:
         self.hook = optimizer.register_step_pre_hook(lambda *_: self._look(state))
 
     def _look(self, state: Fit) -> None:
-        if state.batch % max(1, len(state.train) // LOOKS):
+        self.updates += 1
+        if (self.updates - 1) % max(1, len(state.train) // (LOOKS * state.accumulate)):
             return
         self.looks += 1
-        for name, parameter in self.weights.items():
-            if parameter.grad is not None:
-                found = parameter.grad.detach().float().pow(2).mean()
-                self.gradients[name] = self.gradients.get(name, torch.zeros_like(found)) + found
+        squares = {
+            name: parameter.grad.detach().float().pow(2).mean()
+            for name, parameter in self.weights.items()
+            if parameter.grad is not None
+        }
+        for name, found in squares.items():
+            self.gradients[name] = self.gradients.get(name, torch.zeros_like(found)) + found
+        if state.epoch == 0 and self.updates == 1:
+            # At once: a training whose gradients explode may not reach the end of its first epoch.
+            self._note(0, [("first_gradient", name, v.sqrt().item()) for name, v in squares.items()])
 
     def on_batch_end(self, state: Fit) -> None:
         every = max(1, len(state.train) // STEPS)
@@ -73,18 +82,20 @@ class Health:
             for name, total in self.gradients.items():
                 rows.append(("gradient", name, (total / self.looks).sqrt().item()))
                 rows.append(("weight", name, self.weights[name].detach().float().pow(2).mean().sqrt().item()))
-        rows += self._responses(state)
-        self.rows += [
-            {"epoch": str(epoch), "what": what, "name": name, "value": f"{value:.6g}"}
-            for what, name, value in rows
-        ]
-        self.gradients, self.looks = {}, 0
-        self.run.write_table(self.run.health, ["epoch", "what", "name", "value"], map(_cells, self.rows))
+        self._note(epoch, rows + self._responses(state))
+        self.gradients, self.looks, self.updates = {}, 0, 0
         self._write_steps()
 
     def on_finish(self, state: Fit) -> None:
         self.hook.remove()
         self._write_steps()
+
+    def _note(self, epoch: int, rows: list[tuple[str, str, float]]) -> None:
+        self.rows += [
+            {"epoch": str(epoch), "what": what, "name": name, "value": f"{value:.6g}"}
+            for what, name, value in rows
+        ]
+        self.run.write_table(self.run.health, ["epoch", "what", "name", "value"], map(_cells, self.rows))
 
     def _write_steps(self) -> None:
         self.steps += [

@@ -82,9 +82,27 @@ def initial(recipe: Recipe, dataset: Dataset) -> Start:
         UserError: if the source is missing, damaged, or of another net.
     """
     assert recipe.model is not None
-    source = recipe.train.start_from
-    if source is None:
+    if recipe.train.start_from is None:
         return Start(build(recipe.model, dataset))
+    found = _sourced(recipe, dataset, recipe.train.start_from)
+    if found.new_head:
+        _silence(found.model)
+    return found
+
+
+@torch.no_grad()
+def _silence(model: nn.Module) -> None:
+    """A new classifier begins at zero, where all classes are alike (Kolesnikov et al. 2020, section 3.3).
+
+    Random weights on trained features would first have to be unlearned: some nets of timm's begin with
+    logits of a deviation of 8.
+    """
+    for parameter in model.get_classifier().parameters():  # type: ignore[operator]
+        parameter.zero_()
+
+
+def _sourced(recipe: Recipe, dataset: Dataset, source: str) -> Start:
+    assert recipe.model is not None
     if source.startswith("timm:"):
         name, arguments = catalog.split("model", recipe.model)
         if name != source:
