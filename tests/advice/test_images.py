@@ -15,7 +15,7 @@ from torch import nn
 
 from convsmith.advice import duplicates, labels
 from convsmith.advice.machine import estimate
-from convsmith.advice.similarity import probed, similarity
+from convsmith.advice.similarity import Similarity, probed, similarity
 from convsmith.data.dataset import prepare
 from convsmith.data.layout import Item
 from convsmith.recipe import Data
@@ -107,17 +107,22 @@ def test_a_probe_that_knows_nothing_accuses_nobody() -> None:
     assert labels.findings(draws.normal(size=(200, 8)), given, items) == []
 
 
-def test_similarity_is_one_for_separable_features_and_nothing_for_noise() -> None:
+def test_images_are_unlike_a_sources_where_its_last_stage_loses_their_classes() -> None:
     draws = np.random.default_rng(0)
     targets = np.repeat(np.arange(5), 40)
     clear = np.eye(5)[targets] + 0.05 * draws.normal(size=(200, 5))
-    found = similarity(clear, targets)
-    assert found is not None
-    assert (found.above_chance, found.chance, found.images) == (1.0, 0.2, 200)
-    noise = similarity(draws.normal(size=(200, 5)), targets)
-    assert noise is not None
-    assert noise.above_chance < 0.15
-    assert similarity(clear[:3], np.array([0, 1, 2])) is None, "one image a class can't be cross-validated"
+    noise = draws.normal(size=(200, 5))
+    unlike = similarity(noise, clear, targets)
+    assert unlike is not None
+    assert (unlike.before, unlike.chance, unlike.images) == (1.0, 0.2, 200)
+    assert unlike.last < 0.35
+    assert not unlike.similar
+    assert similarity(clear, noise, targets).similar
+    assert similarity(clear, clear, targets).similar
+    assert similarity(clear[:3], clear[:3], np.array([0, 1, 2])) is None, "one image a class"
+    # A difference within a standard error, sqrt(0.8 * 0.2 / 100) = 4%, says nothing.
+    assert Similarity(0.77, 0.8, 0.5, 100).similar
+    assert not Similarity(0.75, 0.8, 0.5, 100).similar
 
 
 def test_an_estimate_counts_what_is_kept_and_changes_nothing() -> None:

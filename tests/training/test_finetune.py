@@ -14,6 +14,7 @@ import convsmith as cs
 from conftest import make_images
 from convsmith import catalog
 from convsmith import recipe as recipes
+from convsmith.data import builtin
 from convsmith.nn.stages import stages
 from convsmith.run.directory import RunDirectory
 from convsmith.run.predictor import tensors_of
@@ -98,6 +99,27 @@ def test_the_head_on_features_is_the_head_on_a_frozen_net(source: tuple[Path, Pa
         assert quick.history[-1][key] == pytest.approx(slow.history[-1][key], abs=1e-4)
 
 
+def test_a_new_head_begins_where_all_classes_are_alike(source: tuple[Path, Path]) -> None:
+    state = assembled(source, "all_stages")
+    (batch,) = state.val.in_order().epoch(0)
+    with torch.no_grad():
+        logits = state.task.model.eval()(batch.images)
+    assert logits.unique().tolist() == [0.0]
+
+
+def test_the_last_features_and_those_before_the_last_stage(source: tuple[Path, Path]) -> None:
+    net = assembled(source, "all_stages").task.model.eval()
+    feed = assembled(source, "all_stages").train.in_order(plain=True)
+    last, before = features.probes(net, feed)
+    images = torch.cat([batch.images for batch in feed.epoch(0)])
+    with torch.no_grad():
+        maps = net.layer2(net.layer1(net.act1(net.bn1(net.conv1(images)))))
+        wanted = net.forward_head(net.forward_features(images), pre_logits=True)
+    torch.testing.assert_close(last, wanted, rtol=1e-4, atol=1e-5)
+    halves = [maps[:, :, top : top + 4, left : left + 4].mean((2, 3)) for top in (0, 4) for left in (0, 4)]
+    torch.testing.assert_close(before, torch.stack(halves, 2).flatten(1), rtol=1e-4, atol=1e-5)
+
+
 def test_views_are_augmented_pictures_one_drawn_an_epoch(source: tuple[Path, Path]) -> None:
     data, run = source
     recipe = recipes.load(
@@ -110,7 +132,10 @@ def test_views_are_augmented_pictures_one_drawn_an_epoch(source: tuple[Path, Pat
     assert isinstance(feed, features.FeatureBatches)
     views = feed.views
     assert views.shape == (3, len(ready.dataset.train), 16)
-    assert not views[0].allclose(views[1], atol=1e-3), "each view is a picture of its own"
+    assert not views[1].allclose(views[2], atol=1e-3), "each view is a picture of its own"
+    plain = torch.cat([batch.images for batch in feed.feed.sample(1000).epoch(0)])
+    found = features.features(state.task.model.whole, plain)
+    torch.testing.assert_close(views[0], found, rtol=1e-3, atol=1e-4)
     order = torch.cat([batch.images for batch in feed.epoch(0)])
     rows = feed.feed.order(0)
     distances = (order[None] - views[:, rows]).abs().amax(2)
@@ -167,13 +192,39 @@ def test_a_head_interrupted_ends_as_one_that_was_not(source: tuple[Path, Path], 
         }
 
 
+def said(run: Path) -> str:
+    """The recipe's text without its line breaks."""
+    return " ".join((run / "recipe.yaml").read_text().replace("#", " ").split())
+
+
 def test_the_rule_chooses_by_images_and_similarity(source: tuple[Path, Path], tmp_path: Path) -> None:
+    digits = Path(builtin.folder("digits")) / "train"
+    for label in "01234":
+        (tmp_path / "known").mkdir(exist_ok=True)
+        (tmp_path / "known" / label).symlink_to(digits / label)
+    for label in "012":
+        folder = tmp_path / "few" / label
+        folder.mkdir(parents=True)
+        for file in sorted((digits / label).iterdir())[:40]:
+            (folder / file.name).symlink_to(file)
+    known = tmp_path / "digits"
+    cs.train(tmp_path / "known", out=known, set=[NET, "train.epochs=6", "data.batch_size=32"])
+    cs.train(tmp_path / "few", out=tmp_path / "run", start_from=str(known), set=["train.epochs=1"])
+    assert "32 images a class (few: the line is 100); a linear probe gets" in said(tmp_path / "run")
+    assert "similar, its last stage helps" in said(tmp_path / "run")
+    found = recipes.load(tmp_path / "run/recipe.yaml")
+    assert catalog.split("finetuning", found.train.finetune)[0] == "head"
+    # The rate is one over the largest curvature that features of this length can have.
+    ready = prepared(found)
+    feed = assemble(ready.recipe, ready.dataset, ready.fabric, ready.begin).train
+    length = float(feed.views[0].square().sum(1).mean())
+    assert found.optimizer["sgd"]["lr"] == pytest.approx(2 / length, rel=0.1)
+    # A source that has hardly learned: its last stage is worth nothing to anyone.
     data, run = source
-    cs.train(data, out=tmp_path / "run", start_from=str(run), set=["train.epochs=1"])
-    text = (tmp_path / "run/recipe.yaml").read_text()
-    assert "head" in recipes.load(tmp_path / "run/recipe.yaml").train.finetune
-    assert "24 images a class (few: the line is" in text
-    assert "a linear probe" in text
+    cs.train(data, out=tmp_path / "other", start_from=str(run), set=["train.epochs=1"])
+    assert "unlike, its last stage loses what these classes need" in said(tmp_path / "other")
+    assert "gradual" in recipes.load(tmp_path / "other/recipe.yaml").train.finetune
+    data = tmp_path / "few"
     # The same classes again: the head is trained already, and nothing is frozen.
     cs.train(data, out=tmp_path / "again", start_from=str(tmp_path / "run"), set=["train.epochs=1"])
     assert recipes.load(tmp_path / "again/recipe.yaml").train.finetune is None

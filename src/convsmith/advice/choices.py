@@ -40,7 +40,7 @@ def fill(recipe: Recipe, dataset: Dataset, source: Source | None = None) -> tupl
         recipe.data.augment, reasons["data.augment"] = _augment(dataset)
     if source is not None:
         strategy.choose(recipe, dataset, source, reasons)
-    recipe.optimizer = _optimizer(recipe, dataset, reasons)
+    recipe.optimizer = _optimizer(recipe, dataset, source, reasons)
     if "epochs" not in recipe.train.model_fields_set:
         recipe.train.epochs, reasons["train.epochs"] = _epochs(recipe, dataset)
     if "objective" not in recipe.model_fields_set:
@@ -161,7 +161,20 @@ def _augment(dataset: Dataset) -> tuple[dict[str, dict[str, int]], str]:
     return {"flip": {}, **crop}, "photographs keep their class when mirrored and shifted"
 
 
-def _optimizer(recipe: Recipe, dataset: Dataset, reasons: dict[str, str]) -> dict[str, dict[str, float]]:
+def _rate_of_head(source: Source | None) -> tuple[float, str]:
+    if source is None or source.length is None:
+        return 0.01, "the classifier alone"
+    # Boehning 1992: the softmax's Hessian is at most half the features' second moments, whose largest
+    # eigenvalue is at most their trace.
+    return float(f"{2 / source.length:.2g}"), (
+        f"the classifier alone, on features of a mean squared length of {source.length:.3g}: the loss's "
+        f"curvature is at most half of that, and the rate one over it"
+    )
+
+
+def _optimizer(
+    recipe: Recipe, dataset: Dataset, source: Source | None, reasons: dict[str, str]
+) -> dict[str, dict[str, float]]:
     """The recipe's optimizer, sgd if it names none; sgd's rate depends on what is trained."""
     if recipe.optimizer is None:
         recipe.optimizer = "sgd"
@@ -173,7 +186,7 @@ def _optimizer(recipe: Recipe, dataset: Dataset, reasons: dict[str, str]) -> dic
         assert recipe.model is not None
         model = catalog.split("model", recipe.model)[0]
         if _tuned(recipe) == "head":
-            arguments["lr"], why = 0.1, "a linear classifier alone: its problem is convex"
+            arguments["lr"], why = _rate_of_head(source)
         elif recipe.train.start_from is not None:
             arguments["lr"], why = 0.01, "the weights are trained already: small steps"
         elif model.startswith("lenet"):

@@ -1,7 +1,8 @@
-"""How similar new images are to those that a net was trained on: what its features alone can tell."""
+"""How similar new images are to those that a net was trained on: what its stages can tell of them."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,24 +18,34 @@ PROBED = 1000
 
 @dataclass(frozen=True)
 class Similarity:
-    """The accuracy of a linear classifier on a source's features, cross-validated, and that of guessing."""
+    """Accuracies of linear classifiers on a source's features, cross-validated, and that of guessing.
 
-    accuracy: float
+    ``last`` reads what the source's classifier reads, ``before`` what its last stage reads.
+    """
+
+    last: float
+    before: float
     chance: float
     images: int
 
     @property
-    def above_chance(self) -> float:
-        """Share of what guessing gets wrong that the features get right: 0 at chance, 1 if all is right."""
-        return max(0.0, (self.accuracy - self.chance) / max(1 - self.chance, 1e-9))
+    def similar(self) -> bool:
+        """Whether the source's last stage, its most specific, tells these classes apart no worse than what
+        it is computed from, to within a standard error."""
+        error = math.sqrt(self.before * (1 - self.before) / self.images)
+        return self.last >= self.before - error
 
 
-def similarity(features: Any, targets: Any, seed: int = 0) -> Similarity | None:
-    """Probe features with a logistic regression (Alain & Bengio 2017), as Kornblith et al. 2019 measure
-    transfer.
+def similarity(last: Any, before: Any, targets: Any, seed: int = 0) -> Similarity | None:
+    """Probe two depths of a source with logistic regressions (Alain & Bengio 2017).
+
+    Shallow stages are general, the last one is specific to its source's classes (Yosinski et al. 2014). Where
+    it loses what the stage before could still tell, the images are unlike the source's. Accuracy alone says
+    less: simple images are told apart by any features.
 
     Args:
-        features: (N, D).
+        last: what the source's classifier reads, (N, D).
+        before: what the last stage reads, (N, E).
         targets: classes (N,).
         seed: of the folds.
 
@@ -42,14 +53,15 @@ def similarity(features: Any, targets: Any, seed: int = 0) -> Similarity | None:
         None where a class has fewer than 2 images among these.
 
     >>> x = np.repeat([[0.0], [1.0]], 10, 0)
-    >>> similarity(x, np.repeat([0, 1], 10)).above_chance
-    1.0
+    >>> similarity(0 * x, x, np.repeat([0, 1], 10)).similar
+    False
     """
-    predicted = probed(features, targets, seed)
-    if predicted is None:
+    answers = [probed(features, targets, seed) for features in (last, before)]
+    right = [float((found.argmax(1) == targets).mean()) for found in answers if found is not None]
+    if len(right) < 2:
         return None
     commonest = np.bincount(targets).max() / len(targets)
-    return Similarity(float((predicted.argmax(1) == targets).mean()), float(commonest), len(targets))
+    return Similarity(right[0], right[1], float(commonest), len(targets))
 
 
 def probed(features: Any, targets: Any, seed: int, penalty: float = 1.0) -> Any | None:

@@ -8,12 +8,11 @@ from convsmith.advice.similarity import Similarity
 from convsmith.data.dataset import Dataset
 from convsmith.recipe import Recipe, Section
 
-# Lines between few and enough images a class, and between unlike and similar: where the best strategy
-# changed in benchmarks/finetune.py.
-FEW, SIMILAR = 100, 0.4
+# The line between few and enough images a class: where the best strategy changed in benchmarks/finetune.py.
+FEW = 100
 # By (few, similar): the notes' four strategies.
 STRATEGIES: dict[tuple[bool, bool], Section] = {
-    (True, True): {"head": {"views": 4}},
+    (True, True): "head",
     (False, True): {"last_stages": {"stages": 2}},
     (False, False): {"all_stages": {"decay": 0.7}},
     (True, False): {"gradual": {"until": 0.5}},
@@ -25,12 +24,14 @@ class Source:
     """What is known of the net that a training starts from.
 
     ``new_head``: all but its classifier is trained; ``normalized``: it is known how its images were;
-    ``similarity``: of the new images to the source's.
+    ``similarity``: of the new images to the source's; ``length``: mean squared length of the features that
+    its classifier reads.
     """
 
     new_head: bool = False
     normalized: bool = False
     similarity: Similarity | None = None
+    length: float | None = None
 
 
 def choose(recipe: Recipe, dataset: Dataset, source: Source, reasons: dict[str, str]) -> None:
@@ -42,12 +43,12 @@ def choose(recipe: Recipe, dataset: Dataset, source: Source, reasons: dict[str, 
         return
     counts = dataset.class_counts()
     assert counts is not None
-    each = float(counts.float().median())
-    few, similar = each < FEW, source.similarity.above_chance >= SIMILAR
+    each, found = float(counts.float().median()), source.similarity
+    few, similar = each < FEW, found.similar
     recipe.train.finetune = STRATEGIES[few, similar]
     reasons["train.finetune"] = (
-        f"{each:g} images a class ({'few' if few else 'enough'}: the line is {FEW}); a linear probe on the "
-        f"source's features gets {100 * source.similarity.accuracy:.0f}% right, guessing "
-        f"{100 * source.similarity.chance:.0f}%: "
-        f"{'similar' if similar else 'unlike'} (the line is {100 * SIMILAR:.0f}% of the way to all)"
+        f"{each:g} images a class ({'few' if few else 'enough'}: the line is {FEW}); a linear probe gets "
+        f"{100 * found.last:.0f}% right on the source's last features, {100 * found.before:.0f}% on those of "
+        f"the stage before: {'similar' if similar else 'unlike'}, its last stage "
+        f"{'helps' if similar else 'loses what these classes need'}"
     )

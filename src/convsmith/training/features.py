@@ -7,11 +7,13 @@ from typing import Any
 
 import psutil
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convsmith.data.batches import Batch, Batches
 from convsmith.data.scan import Track
 from convsmith.data.shuffle import generator
+from convsmith.nn.stages import stages
 
 
 class OnFeatures(nn.Module):
@@ -66,6 +68,32 @@ def features(net: Any, images: Tensor) -> Tensor:
     """What the classifier of ``net`` reads, (N, D) float32, for normalized images (N, C, H, W)."""
     vectors: Tensor = net.forward_head(net.forward_features(images), pre_logits=True)
     return vectors.float()
+
+
+def probes(net: Any, feed: Batches) -> tuple[Tensor, Tensor]:
+    """What the classifier of ``net`` reads of all images of ``feed`` (N, D), and what its last stage reads.
+
+    Maps are averaged to 2x2 places, tokens to one. Both on the CPU; the same where a net has but one stage.
+    """
+    (first,) = feed.sample(1).epoch(0)
+    _, channels, height, width = first.images.shape
+    body = stages(net, (channels, height, width))[:-1]
+    last: list[Tensor] = []
+    before: list[Tensor] = []
+
+    def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        maps = inputs[0].float()
+        if maps.ndim == 4:
+            maps = F.adaptive_avg_pool2d(maps, 2).flatten(1)
+        before.append((maps.mean(1) if maps.ndim == 3 else maps).cpu())
+
+    handle = net.get_submodule(body[-1].modules[0]).register_forward_pre_hook(note) if len(body) > 1 else None
+    try:
+        last = [features(net, batch.images).cpu() for batch in feed.epoch(0)]
+    finally:
+        if handle is not None:
+            handle.remove()
+    return torch.cat(last), torch.cat(before or last)
 
 
 class FeatureBatches:

@@ -39,13 +39,14 @@ class Head:
     """Only the classifier learns; what it reads is computed once, for ``views`` views of each image.
 
     Args:
-        views: V, of each training image; an epoch takes one of them, drawn anew. 1 without augmentation.
+        views: V, of each training image: the plain one, then augmented ones; an epoch takes one of them,
+            drawn anew. 1 without augmentation.
 
     >>> [pace.start for pace in Head()(3)]
     [inf, inf, 0.0]
     """
 
-    def __init__(self, views: Annotated[int, Ge(1)] = 4) -> None:
+    def __init__(self, views: Annotated[int, Ge(1)] = 1) -> None:
         self.views = views
 
     def __call__(self, stages: int) -> list[Pace]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.advice.choices import fill, precision
 from convsmith.advice.similarity import PROBED, similarity
@@ -19,10 +20,14 @@ from convsmith.data.batches import Batches
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.data.scan import Track, silent
 from convsmith.errors import UserError
+from convsmith.nn.folding import folded
 from convsmith.recipe import Recipe
 from convsmith.run.device import pick_device
 from convsmith.run.directory import RunDirectory
 from convsmith.training import features, start
+
+# Images whose features' length is measured where nothing else is asked of them.
+LENGTHS = 64
 
 
 @dataclass
@@ -103,17 +108,25 @@ def _source(recipe: Recipe, dataset: Dataset, begin: start.Start | None, fabric:
     if begin is None:
         return None
     found = Source(new_head=begin.new_head, normalized=begin.normalizer is not None)
-    chosen = recipe.train.finetune is not None or "finetune" in recipe.train.model_fields_set
-    if not begin.new_head or chosen or dataset.encoding is not None:
+    tuning = recipe.train.finetune
+    chosen = tuning is not None or "finetune" in recipe.train.model_fields_set
+    if tuning is not None:
+        wanted = catalog.split("finetuning", tuning)[0] == "head"
+    else:
+        wanted = begin.new_head and not chosen
+    if not wanted or dataset.encoding is not None or not features.possible(begin.model):
         return found
-    normalizer = begin.normalizer or dataset.normalizer
     train = dataset.train
-    rows = torch.linspace(0, len(train) - 1, min(PROBED, len(train))).long()
+    rows = torch.linspace(0, len(train) - 1, min(LENGTHS if chosen else PROBED, len(train))).long()
     some = replace(train, rows=train.rows[rows], targets=train.targets[rows])
-    feed = Batches(some, normalizer, batch_size=64, device=fabric.device)
-    net = begin.model.to(fabric.device).eval()
-    vectors = torch.cat([features.features(net, batch.images).cpu() for batch in feed.epoch(0)])
-    return replace(found, similarity=similarity(vectors.numpy(), some.targets.numpy(), recipe.train.seed))
+    feed = Batches(some, begin.normalizer or dataset.normalizer, batch_size=64, device=fabric.device)
+    net = folded(begin.model.to(fabric.device), (dataset.channels, dataset.size, dataset.size))
+    last, before = features.probes(net, feed)
+    found = replace(found, length=float(last.square().sum(1).mean()))
+    if chosen:
+        return found
+    measured = similarity(last.numpy(), before.numpy(), some.targets.numpy(), recipe.train.seed)
+    return replace(found, similarity=measured)
 
 
 def _fabric(options: recipes.Train, accelerator: str) -> Fabric:

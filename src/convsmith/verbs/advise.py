@@ -99,9 +99,11 @@ def _measured(state: Any, chosen: recipes.Recipe, minutes: float | None, reasons
 
 def _views(chosen: recipes.Recipe) -> int:
     """How often each image passes where only the classifier learns; 0 where more does."""
+    from convsmith.training.finetune import Head
+
     section = chosen.train.finetune
     name, arguments = catalog.split("finetuning", section) if section is not None else ("", {})
-    return int(arguments.get("views", 4)) if name == "head" else 0
+    return Head(**arguments).views if name == "head" else 0
 
 
 def _shape(dataset: Dataset) -> list[Finding]:
