@@ -181,3 +181,27 @@ def test_refusals(tmp_path: Path) -> None:
         cs.diagnose(tmp_path)
     with pytest.raises(cs.UserError, match="--apply and --out NEWRUN go together"):
         cs.diagnose(tmp_path, apply=True)
+
+
+FOUR = ("conv1.weight", "layer1.weight", "layer2.weight", "fc.weight")
+
+
+@pytest.mark.parametrize(("first", "grows"), [(9e2, False), (2e3, True), (math.inf, True), (math.nan, True)])
+def test_gradients_that_grow_from_layer_to_layer_explode_at_any_loss(first: float, grows: bool) -> None:
+    values = dict(zip(FOUR, [[first], [30.0], [3.0], [1.0]]))
+    e = evidence("model={resnet56: {plain: true}}")
+    e = replace(e, health={**e.health, "first_gradient": values})
+    assert names(e) == (["exploding_gradients"] if grows else [])
+    if grows:
+        (finding,) = diagnose(e)
+        assert f"are {first:.2g} in the first layer (conv1.weight), 1 in the last (fc.weight)" in finding.seen
+        assert "model.resnet56.plain=false" in finding.set
+
+
+def test_a_deep_net_without_shortcuts_has_exploding_gradients(tmp_path: Path, images: Path) -> None:
+    words = ["train.epochs=1", "train.device=cpu", "data.batch_size=16"]
+    for plain in (True, False):
+        net = f"model={{resnet56: {{width: 4, plain: {str(plain).lower()}}}}}"
+        cs.train(images, out=tmp_path / str(plain), set=[net, *words])
+    assert names(gather(RunDirectory(tmp_path / "True")))[0] == "exploding_gradients"
+    assert "exploding_gradients" not in names(gather(RunDirectory(tmp_path / "False")))

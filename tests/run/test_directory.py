@@ -91,6 +91,11 @@ def test_damaged_files_are_one_sentence(tmp_path: Path) -> None:
         run.read_files()
 
 
+def test_a_runs_file_names_the_run(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    assert RunDirectory.of(tmp_path).path == RunDirectory.of(tmp_path / "model.safetensors").path == tmp_path
+
+
 def test_environment_has_the_versions() -> None:
     import torch
 

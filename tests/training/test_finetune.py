@@ -151,6 +151,8 @@ def test_a_classifier_that_reads_maps_is_trained_on_the_frozen_net(tmp_path: Pat
     cs.train(images, out=tmp_path / "source", set=["model=nin", "train.epochs=1"])
     found = assembled((images, tmp_path / "source"), "head")
     assert not isinstance(found.task.model, features.OnFeatures)
+    # At zero, the rectifier behind it would let no gradient through.
+    assert bool(found.task.model.fc.weight.count_nonzero())
     before = {key: value.clone() for key, value in found.task.model.state_dict().items()}
     fit(found)
     moved = {k for k, v in found.task.model.state_dict().items() if not v.equal(before[k])}

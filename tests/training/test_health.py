@@ -52,6 +52,9 @@ def test_losses_gradients_and_answers(images: Path, tmp_path: Path) -> None:
         # Four updates an epoch, all of them looked at.
         means = [sum(gradients[name][4 * n : 4 * n + 4]) / 4 for n in range(3)]
         assert values == pytest.approx([mean**0.5 for mean in means], rel=1e-4)
+    for name, values in e.health["first_gradient"].items():
+        assert values == pytest.approx([gradients[name][0] ** 0.5], rel=1e-4)
+    assert set(e.health["first_gradient"]) == set(e.health["gradient"])
     assert set(e.health["dead"]) == {"act"}
     # Without penalties: metrics' own loss, whose mean is over images.
     assert e.rows[0]["train_loss"] == pytest.approx(sum(losses[:4]) / 4, rel=1e-3)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from convsmith.cli.options import DATA, Device, Json, Seed, app
+from convsmith.cli.options import DATA, Device, From, Json, Model, Recipe, Seed, Set, app
 
 
 def findings(found: list[dict[str, Any]]) -> None:
@@ -27,12 +27,10 @@ def findings(found: list[dict[str, Any]]) -> None:
 def advise(
     data: Annotated[Optional[str], typer.Argument(help=DATA)] = None,  # noqa: UP045
     write: Annotated[Optional[Path], typer.Option(help="YAML file for the recipe.")] = None,  # noqa: UP045
-    model: Annotated[Optional[str], typer.Option(help="Net by name.")] = None,  # noqa: UP045
-    start_from: Annotated[
-        Optional[str], typer.Option("--from", help="Weights to start from: RUN, FILE or timm:NAME.")  # noqa: UP045
-    ] = None,
-    recipe: Annotated[Optional[Path], typer.Option(help="YAML file whose choices stay.")] = None,  # noqa: UP045
-    set: Annotated[Optional[list[str]], typer.Option("--set", help="Override a.b=c; repeatable.")] = None,  # noqa: UP045
+    model: Model = None,
+    start_from: From = None,
+    recipe: Recipe = None,
+    set: Set = None,
     minutes: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(min=0.1, help="Train no longer than about so long on this machine."),
@@ -100,12 +98,10 @@ def diagnose(
 def lr_range(
     data: Annotated[Optional[str], typer.Argument(help=DATA)] = None,  # noqa: UP045
     out: Annotated[Optional[Path], typer.Option(help="An HTML page with the curve.")] = None,  # noqa: UP045
-    model: Annotated[Optional[str], typer.Option(help="Net by name.")] = None,  # noqa: UP045
-    start_from: Annotated[
-        Optional[str], typer.Option("--from", help="Weights to start from: RUN, FILE or timm:NAME.")  # noqa: UP045
-    ] = None,
-    recipe: Annotated[Optional[Path], typer.Option(help="YAML file.")] = None,  # noqa: UP045
-    set: Annotated[Optional[list[str]], typer.Option("--set", help="Override a.b=c; repeatable.")] = None,  # noqa: UP045
+    model: Model = None,
+    start_from: From = None,
+    recipe: Recipe = None,
+    set: Set = None,
     low: Annotated[float, typer.Option(help="First rate of the sweep.")] = 1e-6,
     high: Annotated[float, typer.Option(help="Last rate of the sweep.")] = 10.0,
     steps: Annotated[int, typer.Option(min=20, help="Batches of the sweep.")] = 100,

@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from convsmith.cli.mistakes import guarded
-from convsmith.cli.options import DATA, Costs, Device, Json, Seed, app
+from convsmith.cli.options import DATA, Costs, Device, From, Json, Model, Recipe, Seed, Set, app
 
 
 def _version(asked: bool) -> None:
@@ -33,12 +33,10 @@ def common(
 def train(
     data: Annotated[Optional[str], typer.Argument(help=DATA)] = None,  # noqa: UP045
     out: Annotated[Path, typer.Option(help="New folder for the run.")] = ...,  # type: ignore[assignment]
-    model: Annotated[Optional[str], typer.Option(help="Net by name: resnet20, timm:resnet18, ...")] = None,  # noqa: UP045
-    start_from: Annotated[
-        Optional[str], typer.Option("--from", help="Weights to start from: RUN, FILE or timm:NAME.")  # noqa: UP045
-    ] = None,
-    recipe: Annotated[Optional[Path], typer.Option(help="YAML file.")] = None,  # noqa: UP045
-    set: Annotated[Optional[list[str]], typer.Option("--set", help="Override a.b=c; repeatable.")] = None,  # noqa: UP045
+    model: Model = None,
+    start_from: From = None,
+    recipe: Recipe = None,
+    set: Set = None,
     epochs: Annotated[Optional[int], typer.Option(min=1, help="Passes over the images.")] = None,  # noqa: UP045
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     auto: Annotated[
@@ -147,8 +145,8 @@ def predict(
 def augment(
     data: Annotated[Optional[str], typer.Argument(help=DATA)] = None,  # noqa: UP045
     out: Annotated[Path, typer.Option(help="The page, an HTML file.")] = ...,  # type: ignore[assignment]
-    recipe: Annotated[Optional[Path], typer.Option(help="YAML file.")] = None,  # noqa: UP045
-    set: Annotated[Optional[list[str]], typer.Option("--set", help="Override a.b=c; repeatable.")] = None,  # noqa: UP045
+    recipe: Recipe = None,
+    set: Set = None,
     images: Annotated[int, typer.Option(min=1, help="Images shown.")] = 8,
     draws: Annotated[int, typer.Option(min=1, help="Pictures of each.")] = 8,
     seed: Seed = None,

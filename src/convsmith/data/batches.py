@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from convsmith.data.augment import Augment
-from convsmith.data.pixels import Resized, Store, cached
+from convsmith.data.pixels import Decoded, Resized, Store, cached
 from convsmith.data.shuffle import generator
 
 
@@ -156,11 +156,13 @@ class Batches:
         )
 
     def sample(self, count: int) -> Batches:
-        """About ``count`` of the images, evenly spread, plain and in their own order."""
+        """About ``count`` of the images, evenly spread, plain and in their own order; kept in memory."""
         some = self.in_order(plain=True)
-        rows = torch.linspace(0, len(self.split) - 1, min(count, len(self.split))).long()
-        split = Split(some.split.store, self.split.rows[rows], self.split.targets[rows])
-        some.split, some.targets = split, some.targets[rows.to(some.targets.device)]
+        places = torch.linspace(0, len(self.split) - 1, min(count, len(self.split))).long()
+        wanted = torch.split(self.split.rows[places], self.batch_size)
+        store = Decoded(torch.cat(list(some.split.store.stream(wanted))), "memory")
+        some.split = Split(store, torch.arange(len(places)), self.split.targets[places])
+        some.targets = some.split.targets.to(self.device)
         return some
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:

@@ -40,6 +40,12 @@ class RunDirectory:
         self.path = Path(path).expanduser()
         self._lock: FileLock | None = None
 
+    @classmethod
+    def of(cls, place: str | Path) -> RunDirectory:
+        """The run that ``place`` is, or that it is a file of."""
+        path = Path(place).expanduser()
+        return cls(path if path.is_dir() else path.parent)
+
     recipe = property(lambda self: self.path / "recipe.yaml")
     data = property(lambda self: self.path / "data.json")
     files = property(lambda self: self.path / "files.csv")

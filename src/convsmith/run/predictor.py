@@ -199,7 +199,7 @@ def load(path: str | Path) -> Predictor:
     place = Path(path).expanduser()
     if not place.exists():
         raise UserError(f"there is no run or model file {shown(place)}")
-    run = RunDirectory(place if place.is_dir() else place.parent)
+    run = RunDirectory.of(place)
     if not run.model.exists():
         raise UserError(f"{shown(place)} holds no trained model: {run.model.name} is missing")
     description = run.read_json(run.model)

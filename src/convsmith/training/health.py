@@ -50,6 +50,8 @@ class Health:
             for name in rectifiers(state.task.model)
             if isinstance(state.task.model.get_submodule(name), nn.ReLU | nn.ReLU6)
         ]
+        # Drawn once: decoding them on the fly each epoch would start its workers each time.
+        self.samples = {"train": state.train.sample(SAMPLE), "val": state.val.sample(SAMPLE)}
         optimizer = getattr(state.optimizer, "optimizer", state.optimizer)
         self.hook = optimizer.register_step_pre_hook(lambda *_: self._look(state))
 
@@ -112,7 +114,7 @@ class Health:
         model.eval()
         rows: list[tuple[str, str, float]] = []
         with captured(model, self.names) as seen:
-            answers, truth, units = _run(state, model, state.val, seen)
+            answers, truth, units = _run(state, model, self.samples["val"], seen)
         for name, per_image in units.items():
             silent = torch.cat([zeros for zeros, _ in per_image])
             alive = torch.cat([responds for _, responds in per_image]).any(0)
@@ -121,7 +123,7 @@ class Health:
             rows.append(("predicted", "answers", _commonest(answers)))
             rows.append(("predicted", "true", _commonest(truth)))
             rows.append(("right", "val", float((answers == truth).float().mean())))
-            answers, truth, _ = _run(state, model, state.train, {})
+            answers, truth, _ = _run(state, model, self.samples["train"], {})
             rows.append(("right", "train", float((answers == truth).float().mean())))
         model.train(was_training)
         return rows
@@ -136,7 +138,7 @@ def _run(state: Fit, model: nn.Module, feed: Feed, seen: dict[str, Tensor]) -> t
     answers: list[Tensor] = []
     truth: list[Tensor] = []
     units: Units = {}
-    for batch in feed.sample(SAMPLE).epoch(0):
+    for batch in feed.epoch(0):
         with state.fabric.autocast():
             logits = model(state.fabric.strategy.precision.convert_input(batch.images))
         answers.append(logits.argmax(1))

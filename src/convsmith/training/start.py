@@ -46,8 +46,7 @@ def architecture(recipe: Recipe, size: int) -> Section | None:
     source = recipe.train.start_from
     if source is None or source.startswith("timm:"):
         return recipe.model if recipe.model is not None else source
-    place = Path(source).expanduser()
-    run = RunDirectory(place if place.is_dir() else place.parent)
+    run = RunDirectory.of(source)
     if not run.model.exists():
         if recipe.model is not None:
             return recipe.model
@@ -95,10 +94,13 @@ def _silence(model: nn.Module) -> None:
     """A new classifier begins at zero, where all classes are alike (Kolesnikov et al. 2020, section 3.3).
 
     Random weights on trained features would first have to be unlearned: some nets of timm's begin with
-    logits of a deviation of 8.
+    logits of a deviation of 8. A convolution stays random: in our nets a rectifier follows it, which has no
+    slope at zero.
     """
-    for parameter in model.get_classifier().parameters():  # type: ignore[operator]
-        parameter.zero_()
+    classifier = model.get_classifier()  # type: ignore[operator]
+    if isinstance(classifier, nn.Linear):
+        for parameter in classifier.parameters():
+            parameter.zero_()
 
 
 def _sourced(recipe: Recipe, dataset: Dataset, source: str) -> Start:
@@ -145,7 +147,7 @@ def _timms(model: nn.Module, dataset: Dataset) -> Normalizer | None:
 
 def _changes(place: Path, spec: Section) -> dict[str, tuple[Any, Any]]:
     """Which kinds of layers differ between the net that a run holds and the recipe's."""
-    run = RunDirectory(place if place.is_dir() else place.parent)
+    run = RunDirectory.of(place)
     if not run.model.exists():
         return {}
     before_name, before = catalog.split("model", run.read_json(run.model)["model"])

@@ -55,8 +55,7 @@ def evaluate(
         source = datasets.locate(str(data))
         items = layout.find(source)
     else:
-        place = Path(model).expanduser()
-        run = RunDirectory(place if place.is_dir() else place.parent)
+        run = RunDirectory.of(model)
         items, source = run.read_files(), run.files
     names = {item.split for item in items}
     name = next((split for split in ("test", "val", "train") if split in names), None)

@@ -52,8 +52,7 @@ def inspect(
     from convsmith.report import inspection
 
     predictor = load(model).to(pick_device(device))
-    place = Path(model).expanduser()
-    run = RunDirectory(place if place.is_dir() else place.parent)
+    run = RunDirectory.of(model)
     files = _own_files(run) if run.files.exists() else [Path(image) for image in images]
     if not files:
         raise UserError(f"{shown(run.path)} doesn't say which images it was trained on; name some")
@@ -146,11 +145,10 @@ def features(
         UserError: if the layer or an image isn't there, or the file can't be written.
     """
     predictor = load(model).to(pick_device(device))
-    place = Path(model).expanduser()
     if images:
         items = [layout.Item(Path(image), "") for image in images]
     else:
-        items = RunDirectory(place if place.is_dir() else place.parent).read_files()
+        items = RunDirectory.of(model).read_files()
     net: Any = predictor.model.eval()
     parts = []
     with torch.inference_mode(), captured(net, [] if layer == "pre_logits" else [layer]) as seen:
