@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
@@ -26,6 +27,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nothing of the user's cache is read or written."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["CONVSMITH_CACHE"] = str(folder)
+    # huggingface_hub has read its own variable when it was imported.
+    huggingface_hub.constants.HF_HUB_CACHE = os.environ["HF_HUB_CACHE"] = str(folder / "hub")
     return folder
 
 

@@ -9,13 +9,12 @@ import torch
 
 from convsmith import catalog
 from convsmith.advice import strategy
+from convsmith.advice.pretrained import NET, SMALL
 from convsmith.advice.strategy import Source
 from convsmith.data.dataset import Dataset
 from convsmith.objectives.objective import targets_of
 from convsmith.recipe import Recipe
 
-# Below this side a net that halves the image five times has nothing left to look at.
-SMALL = 40
 # Updates that are enough, and the fewest and most epochs for them: from scratch, and of trained weights.
 SCRATCH, TUNING = (4000, 30, 100), (600, 5, 20)
 # Largest over smallest class, from which on classes are evened out; benchmarks/imbalance.py has 100.
@@ -95,7 +94,7 @@ def _model(recipe: Recipe, dataset: Dataset) -> tuple[str, str]:
         return "resnet20", (
             f"images of {dataset.size} pixels: a small ResNet without early subsampling, He's initialization"
         )
-    return "timm:resnet18", f"images of {dataset.size} pixels: a ResNet that subsamples early"
+    return NET, f"images of {dataset.size} pixels: a ResNet that subsamples early"
 
 
 def _epochs(recipe: Recipe, dataset: Dataset) -> tuple[int, str]:

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 
 from convsmith import catalog
 from convsmith import recipe as recipes
+from convsmith.advice import pretrained
 from convsmith.advice.choices import fill, precision
 from convsmith.advice.similarity import PROBED, similarity
 from convsmith.advice.strategy import Source
@@ -48,7 +49,7 @@ def prepared(recipe: Recipe, *, run: RunDirectory | None = None, track: Track[An
     """Read the data, open the source, and fill the recipe's gaps.
 
     Args:
-        recipe: of which ``train.precision`` and ``model`` may be filled in place.
+        recipe: of which ``train.precision``, ``train.start_from`` and ``model`` may be filled in place.
         run: of a resumed training, where all that it needs of its source is kept.
         track: shows progress.
 
@@ -63,6 +64,7 @@ def prepared(recipe: Recipe, *, run: RunDirectory | None = None, track: Track[An
     if not fabric.is_global_zero:
         track = silent
     dataset = _dataset(recipe, fabric, track)
+    pretrained.choose(recipe, dataset, reasons)
     recipe.model = start.architecture(recipe, dataset.size)
     begin = _begun(recipe, dataset, run)
     recipe, more = fill(recipe, dataset, _source(recipe, dataset, begin, fabric))
