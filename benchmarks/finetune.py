@@ -33,7 +33,7 @@ from record import keep
 NET = "timm:tf_efficientnet_lite0"
 SIZE = 96
 # By images a class; the classifier alone has the advice's 40, which cost seconds.
-EPOCHS = {10: 30, 50: 12, 500: 4}
+EPOCHS = {10: 30, 50: 12, 500: 3}
 MOST = {"CIFAR-10": 500, "MNIST": 500, "digits": 50}
 TUNINGS: dict[str, Any] = {
     "head": {"head": {"views": 1}},
@@ -91,7 +91,7 @@ def trained(data: Path, out: Path, words: list[str], source: Path | None) -> dic
     return figures
 
 
-def best_rule(chosen: str | dict[str, Any]) -> str:
+def label_of(chosen: str | dict[str, Any]) -> str:
     """The label of the strategy that a recipe names."""
     name, arguments = catalog.split("finetuning", chosen)
     return next(
@@ -109,7 +109,7 @@ def chosen(data: Path, out: Path, source: Path) -> tuple[str, str]:
     assert written is not None
     lines = RunDirectory(out).recipe.read_text().splitlines()
     reason = next(line.partition("#")[2].strip() for line in lines if "images a class (" in line)
-    return best_rule(written), reason
+    return label_of(written), reason
 
 
 def strategies(source: Path, targets: dict[str, Path], work: Path, seeds: int) -> dict[str, Any]:
