@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import time
 from pathlib import Path
@@ -83,6 +84,7 @@ def trained(data: Path, out: Path, words: list[str], source: Path | None) -> dic
     """A training's figures; what is done already is read."""
     kept = out.with_suffix(".json")
     if not kept.exists():
+        shutil.rmtree(out, ignore_errors=True)
         start = time.perf_counter()
         found = cs.train(data, out=out, start_from=str(source) if source else None, set=words)
         seconds = time.perf_counter() - start

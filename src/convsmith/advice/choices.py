@@ -16,7 +16,7 @@ from convsmith.objectives.objective import targets_of
 from convsmith.recipe import Recipe
 
 # Updates that are enough, and the fewest and most epochs for them: from scratch, and of trained weights.
-SCRATCH, TUNING = (4000, 30, 100), (600, 5, 20)
+SCRATCH, TUNING = (4000, 30, 100), (600, 5, 30)
 # Largest over smallest class, from which on classes are evened out; benchmarks/imbalance.py has 100.
 UNEVEN = 10.0
 

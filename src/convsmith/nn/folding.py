@@ -82,6 +82,7 @@ def _pairs(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, str]:
     def after(layer: nn.Module, inputs: Any, output: Any) -> None:
         calls[id(layer)] += 1
         made[id(output)] = id(layer)
+        readers.kept.append(output)
 
     def before(layer: nn.Module, inputs: Any) -> None:
         calls[id(layer)] += 1
