@@ -93,6 +93,17 @@ def test_halving_the_map_averages_its_kernel() -> None:
     assert found.flatten().tolist() == sorted(found.flatten().tolist())
 
 
+def test_grey_kernels_read_the_mean_of_the_colors() -> None:
+    grey = catalog.build("model", "lenet5", num_classes=3, in_channels=1, size=28)
+    color = catalog.build("model", "lenet5", num_classes=3, in_channels=3, size=28)
+    fitting, found = refitted(grey.state_dict(), color, (3, 28, 28), interpolate=True)
+    color.load_state_dict({**color.state_dict(), **fitting})
+    image = torch.randn(2, 3, 28, 28)
+    # At the border too: what is padded is zero, as its mean is.
+    torch.testing.assert_close(color(image), grey(image.mean(1, keepdim=True)), atol=1e-5, rtol=1e-4)
+    assert "a third each for red, green and blue" in found[0].seen
+
+
 def test_color_kernels_are_summed_for_grey_images() -> None:
     color = catalog.build("model", "lenet5", num_classes=3, in_channels=3, size=28)
     grey = catalog.build("model", "lenet5", num_classes=3, in_channels=1, size=28)

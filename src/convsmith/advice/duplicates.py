@@ -88,7 +88,7 @@ def findings(store: Store, items: Sequence[Item]) -> list[Finding]:
     }
     return [
         Finding(
-            seen=f"{len(groups[kind]):,} pairs of nearly equal pictures {where}: {_examples(groups[kind])}",
+            seen=f"{_count(groups[kind])} of nearly equal pictures {where}: {_examples(groups[kind])}",
             means=means,
             change=change,
             why="a copy teaches nothing new, and tests nothing",
@@ -98,6 +98,10 @@ def findings(store: Store, items: Sequence[Item]) -> list[Finding]:
         for kind, (where, means, change) in texts.items()
         if groups[kind]
     ]
+
+
+def _count(pairs: Sequence[object]) -> str:
+    return "1 pair" if len(pairs) == 1 else f"{len(pairs):,} pairs"
 
 
 def _examples(found: Sequence[tuple[Item, Item]]) -> str:

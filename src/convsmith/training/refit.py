@@ -49,6 +49,7 @@ def refitted(
     fitting: dict[str, Tensor] = {}
     made: list[str] = []
     grey: list[str] = []
+    colored: list[str] = []
     fresh: list[str] = []
     for key, given in tensors.items():
         if key not in own:
@@ -59,6 +60,9 @@ def refitted(
         elif given.ndim == 4 and given[:, :1].shape == wanted and given.shape[1] == 3:
             fitting[key] = adapt_input_conv(1, given)
             grey.append(key)
+        elif given.ndim == 4 and given.shape[1] == 1 and wanted == (len(given), 3, *given.shape[2:]):
+            fitting[key] = (given / 3).repeat(1, 3, 1, 1)
+            colored.append(key)
         elif key in channels and given.shape[0] == wanted[0] and _square(given.shape[1], channels[key]):
             if interpolate:
                 fitting[key] = interpolated(given, channels[key], wanted[1]).contiguous()
@@ -66,10 +70,12 @@ def refitted(
             else:
                 fitting[key] = own[key]
                 fresh.append(key)
-    return fitting, _findings(made, fresh, grey, shape[1])
+    return fitting, _findings(made, fresh, grey, colored, shape[1])
 
 
-def _findings(made: list[str], fresh: list[str], grey: list[str], size: int) -> list[Finding]:
+def _findings(
+    made: list[str], fresh: list[str], grey: list[str], colored: list[str], size: int
+) -> list[Finding]:
     found = []
     if made:
         found.append(
@@ -98,6 +104,15 @@ def _findings(made: list[str], fresh: list[str], grey: list[str], size: int) -> 
                 means="a grey image excites it as it would with three equal channels",
                 why="these weights were trained on color images",
                 source="timm, adapt_input_conv",
+            )
+        )
+    if colored:
+        found.append(
+            Finding(
+                seen=f"{colored[0]}: its kernels for grey are a third each for red, green and blue",
+                means="a color image excites it as its mean over the channels would",
+                why="these weights were trained on grey images",
+                source="the inverse of timm's adapt_input_conv",
             )
         )
     return found
