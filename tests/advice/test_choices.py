@@ -122,13 +122,13 @@ def test_uneven_classes_are_evened_by_the_loss(tmp_path: Path) -> None:
 
 
 def test_the_four_strategies() -> None:
-    """By the notes: few and similar, the last layer; enough, more, or all; few and unlike, with care."""
+    """By the notes: few and similar, the last layer; enough, more, or all; few and unlike, as measured."""
     from convsmith.advice.strategy import STRATEGIES
 
     assert STRATEGIES[True, True] == "head"
     assert "last_stages" in STRATEGIES[False, True]
     assert "all_stages" in STRATEGIES[False, False]
-    assert "gradual" in STRATEGIES[True, False]
+    assert "all_stages" in STRATEGIES[True, False]
     assert set(STRATEGIES) == {(few, similar) for few in (True, False) for similar in (True, False)}
 
 

@@ -225,7 +225,7 @@ def test_the_rule_chooses_by_images_and_similarity(source: tuple[Path, Path], tm
     data, run = source
     cs.train(data, out=tmp_path / "other", start_from=str(run), set=["train.epochs=1"])
     assert "unlike, its last stage loses what these classes need" in said(tmp_path / "other")
-    assert "gradual" in recipes.load(tmp_path / "other/recipe.yaml").train.finetune
+    assert "all_stages" in recipes.load(tmp_path / "other/recipe.yaml").train.finetune
     data = tmp_path / "few"
     # The same classes again: the head is trained already, and nothing is frozen.
     cs.train(data, out=tmp_path / "again", start_from=str(tmp_path / "run"), set=["train.epochs=1"])

@@ -10,12 +10,13 @@ from convsmith.recipe import Recipe, Section
 
 # The line between few and enough images a class: where the best strategy changed in benchmarks/finetune.py.
 FEW = 100
-# By (few, similar): the notes' four strategies.
+# By (few, similar): the notes' four strategies. For few and unlike images they name joint fine-tuning, which
+# needs the source's images; without them, all stages were best in benchmarks/finetune.py.
 STRATEGIES: dict[tuple[bool, bool], Section] = {
     (True, True): "head",
     (False, True): {"last_stages": {"stages": 2}},
     (False, False): {"all_stages": {"decay": 0.7}},
-    (True, False): {"gradual": {"until": 0.5}},
+    (True, False): {"all_stages": {"decay": 0.7}},
 }
 
 
@@ -51,4 +52,5 @@ def choose(recipe: Recipe, dataset: Dataset, source: Source, reasons: dict[str, 
         f"{100 * found.last:.0f}% right on the source's last features, {100 * found.before:.0f}% on those of "
         f"the stage before: {'similar' if similar else 'unlike'}, its last stage "
         f"{'helps' if similar else 'loses what these classes need'}"
+        + ("; with the source's images at hand, joint learns them beside" if few and not similar else "")
     )
