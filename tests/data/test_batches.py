@@ -12,7 +12,7 @@ from convsmith.data.augment import Augment
 from convsmith.data.batches import Batches, Normalizer, Split
 from convsmith.data.color import Brightness
 from convsmith.data.geometry import Crop, Flip, Rotate
-from convsmith.data.pixels import Decoded, OnTheFly
+from convsmith.data.pixels import Decoded, OnTheFly, sized
 from convsmith.data.shuffle import Shuffle
 
 CPU = torch.device("cpu")
@@ -110,6 +110,25 @@ def test_normalizer_takes_mean_pixel_and_mean_image() -> None:
     for mean in (torch.tensor([1.0, 2, 3]), torch.rand(5, 6, 3)):
         expected = ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
         assert torch.allclose(Normalizer(mean, std)(pixels), expected)
+
+
+def test_a_sample_is_plain_in_order_and_at_the_nets_size(tmp_path: Path) -> None:
+    """Images are stored at 12 pixels, since crops of 8 are cut from them."""
+    pixels = torch.randint(0, 256, (24, 12, 12, 3), dtype=torch.uint8)
+    part = Split(Decoded(pixels, "memory"), torch.arange(24).flip(0)[:20], torch.arange(20))
+    augment = Augment([Flip(), Brightness()], size=8)
+    made = Batches(
+        part, PLAIN, batch_size=7, device=CPU, sampler=Shuffle(part.targets, seed=1), augment=augment
+    )
+    few = made.sample(4)
+    images = torch.cat([batch.images for batch in few.epoch(0)])
+    targets = torch.cat([batch.targets for batch in few.epoch(0)])
+    assert targets.tolist() == [0, 6, 12, 19]
+    wanted = PLAIN(sized(pixels[[23, 17, 11, 4]], 8))
+    torch.testing.assert_close(images, wanted)
+    everything = torch.cat([batch.targets for batch in made.in_order(plain=True).epoch(0)])
+    assert everything.tolist() == list(range(20))
+    assert len(torch.cat([batch.images for batch in made.in_order().epoch(0)])) == 20
 
 
 def test_workers_see_the_same_pictures(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def _source(recipe: Recipe, dataset: Dataset, begin: start.Start | None, fabric:
         wanted = catalog.split("finetuning", tuning)[0] == "head"
     else:
         wanted = begin.new_head and not chosen
-    if not wanted or dataset.encoding is not None or not features.possible(begin.model):
+    if not wanted or dataset.encoding is not None:
         return found
     train = dataset.train
     rows = torch.linspace(0, len(train) - 1, min(LENGTHS if chosen else PROBED, len(train))).long()
@@ -124,7 +124,8 @@ def _source(recipe: Recipe, dataset: Dataset, begin: start.Start | None, fabric:
     feed = Batches(some, begin.normalizer or dataset.normalizer, batch_size=64, device=fabric.device)
     net = folded(begin.model.to(fabric.device), (dataset.channels, dataset.size, dataset.size))
     last, before = features.probes(net, feed)
-    found = replace(found, length=float(last.square().sum(1).mean()))
+    if features.possible(begin.model):
+        found = replace(found, length=float(last.square().sum(1).mean()))
     if chosen:
         return found
     measured = similarity(last.numpy(), before.numpy(), some.targets.numpy(), recipe.train.seed)
