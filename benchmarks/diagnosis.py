@@ -89,6 +89,8 @@ def train(case: Case, work: Path) -> None:
             lr *= float(word.removeprefix("rate="))
         elif word in ("few", "uneven"):
             data = word
+            # What the advice would choose by itself, logit adjustment, mends this fault.
+            words += ["objective={cross_entropy: {}, l2: {weight: 0.0005}}"] if word == "uneven" else []
         else:
             words.append(word)
     if not any(word.startswith("optimizer=") for word in words):
