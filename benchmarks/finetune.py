@@ -68,7 +68,7 @@ def subset(
         ("val", "train", slice(-20, None)),
         ("test", "test", slice(tested)),
     )
-    for split, of, some in parts:
+    for split, of, some in parts if tested else parts[:2]:
         for folder in sorted((source / of).iterdir()):
             if classes is not None and folder.name not in classes:
                 continue
