@@ -167,9 +167,9 @@ images, {seeds(found["seeds"])} with 50 images a class, one with 500:
 
 The goal was 20 times, which needs enough images to outweigh what a run does beside the net's passes (reading,
 choosing, writing its files). timm's loop has the best of five rates, chosen on validation images with 50 a
-class; ours is what the recipe chooses from the features' length. Its classifier begins at zero, so that such a small rate can do; timm's begins at random, and
-its best rate was the largest. timm's loader augments, convsmith's one view is the plain image: further views
-cost a pass of the net each.
+class; ours is what the recipe chooses from the features' length. Its classifier begins at zero, so that such
+a small rate can do; timm's begins at random, and its best rate was the largest. timm's loader augments,
+convsmith's one view is the plain image: further views cost a pass of the net each.
 
 {conditions(found, "finetune_speed")}
 """
