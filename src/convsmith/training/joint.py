@@ -140,7 +140,7 @@ def described(split: Split) -> Tensor:
         # Every image by its own contrast: a darker photograph of the same is the same.
         grey = (grey - grey.mean((2, 3), keepdim=True)) / (grey.std((2, 3), keepdim=True) + 1)
         responses = F.conv2d(F.pad(grey, (5, 5, 5, 5), mode="reflect"), filters[:, None]).flatten(2)
-        bins = torch.bucketize(responses, edges)
+        bins = torch.bucketize(responses.contiguous(), edges)
         counts = torch.zeros(*bins.shape[:2], BINS).scatter_add_(2, bins, torch.ones_like(responses))
         found.append(counts / responses.shape[2])
     return torch.cat(found)
