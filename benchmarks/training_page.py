@@ -182,8 +182,8 @@ def joint() -> str:
 ### Beside the source's images
 
 Ten images of each of five CIFAR-10 classes, from a ResNet-20 trained on the other five,
-{len(found["seeds"])} seeds. Nothing is gained here: the source's images are those that the net was trained on,
-and ten images a class are too few to tell the ways apart by more than their spread.
+{len(found["seeds"])} seeds. Nothing is gained here: the source's images are those that the net was trained
+on, and ten images a class are too few to tell the ways apart by more than their spread.
 
 {table(["", "test accuracy"], rows)}
 
