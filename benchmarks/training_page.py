@@ -122,11 +122,12 @@ on the source's last features and on those of the stage before, and what that co
 
 {table(["target", *labels, "the rule chose", "regret"], rows)}
 
-The rule's mean regret is {percent(statistics.mean(regrets[False]))} percentage points on CIFAR-10 and MNIST, by
-which its line between few and enough ({found["rule"]["few"]} images a class) and its four answers were chosen
-(largest {percent(max(regrets[False]))}), and {percent(statistics.mean(regrets[True]))} on digits (largest
-{percent(max(regrets[True]))}), of which those with 10 a class were seen before the answers stood, those with 50
-after. What it measured, percent right:
+Mean regret of the rule: {percent(statistics.mean(regrets[False]))} percentage points on CIFAR-10 and MNIST
+(largest {percent(max(regrets[False]))}), by which its line between few and enough
+({found["rule"]["few"]} images a class) and its four answers were chosen;
+{percent(statistics.mean(regrets[True]))} on digits (largest {percent(max(regrets[True]))}): those with
+10 a class were seen before the answers stood, those with 50 after. CIFAR-10 lies near the line between
+similar and unlike. What was measured for it, percent right:
 
 {table(["target", "the source's last features", "those of the stage before"], probes)}
 
