@@ -21,6 +21,7 @@ def interpolated(weight: Tensor, channels: int, inputs: int) -> Tensor:
     Each unit's kernel (C, h, h) is averaged (g < h) or interpolated (g > h) to (C, g, g), and its sum kept,
     so that an even map excites the unit as before.
 
+    >>> import torch
     >>> interpolated(torch.ones(1, 4), 1, 16).unique()
     tensor([0.2500])
     """
