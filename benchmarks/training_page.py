@@ -104,7 +104,10 @@ def finetune() -> str:
         rows.append([name, *cells, own["chosen"], percent(own["regret"])])
         means = {label: statistics.mean(own["strategies"][label]["seconds"]) for label in labels}
         seconds.append([name, *(f"{means[label]:.0f}" for label in labels)])
-    epochs = ", ".join(f"{each} images a class: {count} epochs" for each, count in found["epochs"].items())
+    epochs = "; ".join(
+        f"{each} images a class: {count} epochs, {seeds(found['seeds'][each])}"
+        for each, count in found["epochs"].items()
+    )
     probes = [[name, *re.findall(r"(\d+)%", own["reason"])] for name, own in found["targets"].items()]
     regrets = {
         held: [
@@ -116,9 +119,9 @@ def finetune() -> str:
 ## Fine-tuning
 
 EfficientNet-Lite0 from ImageNet, at {found["size"]} pixels ({epochs}; the classifier alone: 40). Test
-accuracy on 100 images a class (digits: 36; a standard error of 1 to 3 points), {seeds(found["seeds"])}. The
-last two columns: what the four-way rule chose from the number of images and from what linear probes get right
-on the source's last features and on those of the stage before, and what that cost against the row's best.
+accuracy on 100 images a class (digits: 36; a standard error of 1 to 3 points). The last two columns: what the
+four-way rule chose from the number of images and from what linear probes get right on the source's last
+features and on those of the stage before, and what that cost against the row's best.
 
 {table(["target", *labels, "the rule chose", "regret"], rows)}
 
