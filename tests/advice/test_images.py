@@ -114,15 +114,15 @@ def test_images_are_unlike_a_sources_where_its_last_stage_loses_their_classes() 
     noise = draws.normal(size=(200, 5))
     unlike = similarity(noise, clear, targets)
     assert unlike is not None
-    assert (unlike.before, unlike.chance, unlike.images) == (1.0, 0.2, 200)
+    assert (unlike.before, unlike.images) == (1.0, 200)
     assert unlike.last < 0.35
     assert not unlike.similar
     assert similarity(clear, noise, targets).similar
     assert similarity(clear, clear, targets).similar
     assert similarity(clear[:3], clear[:3], np.array([0, 1, 2])) is None, "one image a class"
     # A difference within a standard error, sqrt(0.8 * 0.2 / 100) = 4%, says nothing.
-    assert Similarity(0.77, 0.8, 0.5, 100).similar
-    assert not Similarity(0.75, 0.8, 0.5, 100).similar
+    assert Similarity(0.77, 0.8, 100).similar
+    assert not Similarity(0.75, 0.8, 100).similar
 
 
 def test_an_estimate_counts_what_is_kept_and_changes_nothing() -> None:

@@ -112,7 +112,7 @@ def test_normalizer_takes_mean_pixel_and_mean_image() -> None:
         assert torch.allclose(Normalizer(mean, std)(pixels), expected)
 
 
-def test_a_sample_is_plain_in_order_and_at_the_nets_size(tmp_path: Path) -> None:
+def test_a_sample_is_plain_in_order_and_at_the_nets_size() -> None:
     """Images are stored at 12 pixels, since crops of 8 are cut from them."""
     pixels = torch.randint(0, 256, (24, 12, 12, 3), dtype=torch.uint8)
     part = Split(Decoded(pixels, "memory"), torch.arange(24).flip(0)[:20], torch.arange(20))

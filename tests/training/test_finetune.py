@@ -147,6 +147,16 @@ def test_views_are_augmented_pictures_one_drawn_an_epoch(source: tuple[Path, Pat
     assert part.equal(order[len(order) - len(part) :])
 
 
+def test_mixed_views_beside_the_plain_one(source: tuple[Path, Path]) -> None:
+    state = assembled(source, "{head: {views: 2}}", "data.augment={mixup: {alpha: 1}}")
+    plain, mixed = state.train.targets
+    assert plain.amax(1).unique().tolist() == [1.0]
+    assert float(mixed.amax(1).min()) < 1
+    torch.testing.assert_close(plain.sum(1), mixed.sum(1))
+    assert plain.argmax(1).equal(state.train.feed.targets)
+    fit(state)
+
+
 def test_a_classifier_that_reads_maps_is_trained_on_the_frozen_net(tmp_path: Path, images: Path) -> None:
     cs.train(images, out=tmp_path / "source", set=["model=nin", "train.epochs=1"])
     found = assembled((images, tmp_path / "source"), "head")

@@ -18,14 +18,13 @@ PROBED = 1000
 
 @dataclass(frozen=True)
 class Similarity:
-    """Accuracies of linear classifiers on a source's features, cross-validated, and that of guessing.
+    """Accuracies of linear classifiers on a source's features, cross-validated.
 
     ``last`` reads what the source's classifier reads, ``before`` what its last stage reads.
     """
 
     last: float
     before: float
-    chance: float
     images: int
 
     @property
@@ -60,8 +59,7 @@ def similarity(last: Any, before: Any, targets: Any, seed: int = 0) -> Similarit
     right = [float((found.argmax(1) == targets).mean()) for found in answers if found is not None]
     if len(right) < 2:
         return None
-    commonest = np.bincount(targets).max() / len(targets)
-    return Similarity(right[0], right[1], float(commonest), len(targets))
+    return Similarity(right[0], right[1], len(targets))
 
 
 def probed(features: Any, targets: Any, seed: int, penalty: float = 1.0) -> Any | None:

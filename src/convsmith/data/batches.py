@@ -139,14 +139,16 @@ class Batches:
         targets = self.targets[places.to(self.device)]
         return Batch(images.contiguous(memory_format=self.memory_format), targets, 1.0, len(places))
 
-    def in_order(self, plain: bool = False) -> Batches:
-        """All images in the split's own order, one picture of each, whatever this process's share is."""
+    def in_order(self, plain: bool = False, places: Tensor | None = None) -> Batches:
+        """All images in the split's own order, or those at ``places`` in theirs; one picture of each,
+        whatever this process's share is."""
         store = self.split.store
+        places = torch.arange(len(self.split)) if places is None else places
         if plain and self.augment is not None and self.augment.size is not None:
             # Images are stored as crops are taken from them.
             store = Resized(store, self.augment.size)
         return Batches(
-            Split(store, self.split.rows, self.split.targets),
+            Split(store, self.split.rows[places], self.split.targets[places]),
             self.normalize,
             batch_size=self.batch_size,
             device=self.device,
@@ -157,12 +159,11 @@ class Batches:
 
     def sample(self, count: int) -> Batches:
         """About ``count`` of the images, evenly spread, plain and in their own order; kept in memory."""
-        some = self.in_order(plain=True)
         places = torch.linspace(0, len(self.split) - 1, min(count, len(self.split))).long()
-        wanted = torch.split(self.split.rows[places], self.batch_size)
+        some = self.in_order(plain=True, places=places)
+        wanted = torch.split(some.split.rows, self.batch_size)
         store = Decoded(torch.cat(list(some.split.store.stream(wanted))), "memory")
-        some.split = Split(store, torch.arange(len(places)), self.split.targets[places])
-        some.targets = some.split.targets.to(self.device)
+        some.split = Split(store, torch.arange(len(places)), some.split.targets)
         return some
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:

@@ -78,7 +78,6 @@ def probes(net: Any, feed: Batches) -> tuple[Tensor, Tensor]:
     (first,) = feed.sample(1).epoch(0)
     _, channels, height, width = first.images.shape
     body = stages(net, (channels, height, width))[:-1]
-    last: list[Tensor] = []
     before: list[Tensor] = []
 
     def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -153,19 +152,24 @@ def computed(
     if views < 1:
         return None
     net.eval()
-    plain, augmented = feed.in_order(plain=True), feed.in_order()
     vectors, targets = [], []
     for view in range(views):
-        # The classifier must have seen images as it will be asked about them.
-        everything = augmented if view else plain
-        seen = everything.epoch(view)
-        for batch in track(seen, len(everything), f"Features {view + 1}/{views}"):
+        # The first is plain: the classifier must have seen images as it will be asked about them. In the
+        # others images are mixed with their neighbors, which must not all be of their class.
+        draws = generator(feed.seed, view)
+        places = torch.randperm(len(feed.split), generator=draws) if view else torch.arange(len(feed.split))
+        pictures = feed.in_order(plain=view == 0, places=places)
+        own, wanted = [], []
+        for batch in track(pictures.epoch(view), len(pictures), f"Features {view + 1}/{views}"):
             with fabric.autocast():
-                found = features(net, fabric.strategy.precision.convert_input(batch.images))
-            vectors.append(found)
-            targets.append(batch.targets)
-    shape = (views, len(feed.split))
-    flat, wanted = torch.cat(vectors), torch.cat(targets)
-    return FeatureBatches(
-        feed, flat.view(*shape, *flat.shape[1:]).clone(), wanted.view(*shape, *wanted.shape[1:])
-    )
+                own.append(features(net, fabric.strategy.precision.convert_input(batch.images)))
+            wanted.append(batch.targets)
+        back = places.argsort().to(own[0].device)
+        vectors.append(torch.cat(own)[back])
+        targets.append(torch.cat(wanted)[back])
+    if targets[-1].ndim > targets[0].ndim:
+        # Mixed images have shares of classes for targets, and so must the plain ones beside them.
+        classes = targets[-1].shape[1]
+        targets = [t if t.ndim == 2 else F.one_hot(t, classes).to(targets[-1]) for t in targets]
+    # Cloned: what inference mode has made can't be kept for a gradient.
+    return FeatureBatches(feed, torch.stack(vectors).clone(), torch.stack(targets).clone())

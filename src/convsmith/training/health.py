@@ -67,7 +67,7 @@ class Health:
         }
         for name, found in squares.items():
             self.gradients[name] = self.gradients.get(name, torch.zeros_like(found)) + found
-        if state.epoch == 0 and self.updates == 1:
+        if state.epoch == 0 and not self.rows:
             # At once: a training whose gradients explode may not reach the end of its first epoch.
             self._note(0, [("first_gradient", name, v.sqrt().item()) for name, v in squares.items()])
 

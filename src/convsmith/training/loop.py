@@ -171,7 +171,7 @@ def _gradients(state: Fit, batch: Batch, together: int = 1) -> tuple[dict[str, T
 
 
 def _reseed(seed: int, device: torch.device) -> None:
-    """As torch.manual_seed, which takes half a millisecond to note a traceback for GPUs that may come yet."""
+    """As torch.manual_seed, which also notes a traceback for GPUs that may come yet."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)

@@ -93,9 +93,8 @@ def initial(recipe: Recipe, dataset: Dataset) -> Start:
 def _silence(model: nn.Module) -> None:
     """A new classifier begins at zero, where all classes are alike (Kolesnikov et al. 2020, section 3.3).
 
-    Random weights on trained features would first have to be unlearned: some nets of timm's begin with
-    logits of a deviation of 8. A convolution stays random: in our nets a rectifier follows it, which has no
-    slope at zero.
+    Random weights on trained features would first have to be unlearned. A convolution stays random: in our
+    nets a rectifier follows it, which has no slope at zero.
     """
     classifier = model.get_classifier()  # type: ignore[operator]
     if isinstance(classifier, nn.Linear):
