@@ -11,7 +11,7 @@ import pytest
 
 import convsmith as cs
 from convsmith import recipe as recipes
-from convsmith.report.comparison import differences, flattened
+from convsmith.reports.comparison import differences, flattened
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 WORDS = ["data.size=16", "data.batch_size=32", "train.device=cpu", "train.epochs=4"]

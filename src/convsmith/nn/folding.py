@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convsmith.nn.trial import blank, trial
+from convsmith.nn.probe import blank, probe
 
 # Exactly these: what is derived from them may make its weights anew in each pass.
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, Conv2dSame)
@@ -91,7 +91,7 @@ def _pairs(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, str]:
     readers = _Readers()
     linear = {name: after for name, layer in model.named_modules() if type(layer) in LINEAR}
     norms = {name: before for name, layer in model.named_modules() if _fixed(layer)}
-    trial(model, blank(model, shape), before=norms, after=linear, within=readers)
+    probe(model, blank(model, shape), before=norms, after=linear, within=readers)
     found = {}
     for norm, tensor in read.items():
         if tensor not in made:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convsmith.nn.trial import After, Before, blank, trial
+from convsmith.nn.probe import After, Before, blank, probe
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _sides(model: nn.Module, shape: tuple[int, int, int]) -> tuple[list[str], di
 
     own = [n for n, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))]
     # A module with parts is where it begins, whatever its parts make of it.
-    trial(
+    probe(
         model,
         blank(model, shape),
         before={name: entering(name) for name in own},

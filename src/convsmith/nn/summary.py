@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from convsmith.nn.probe import After, blank, probe
 from convsmith.nn.receptive_field import Field, Follow
-from convsmith.nn.trial import After, blank, trial
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
         # A normalization that carries its activation inside is no leaf, but has parameters of its own.
         if not any(True for _ in layer.children()) or any(True for _ in layer.parameters(recurse=False))
     }
-    trial(model, image, after=notes, within=follow)
+    probe(model, image, after=notes, within=follow)
     total = sum(parameter.numel() for parameter in model.parameters())
     return Summary(rows, total, sum(row.macs for row in rows))
 

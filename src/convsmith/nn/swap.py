@@ -13,8 +13,8 @@ from convsmith.catalog import Spec
 from convsmith.errors import UserError
 from convsmith.nn.normalization import L2Norm, LocalResponseNorm
 from convsmith.nn.p_norm_pooling import PNormPool2d
+from convsmith.nn.probe import blank, probe
 from convsmith.nn.stochastic_pooling import StochasticPool2d
-from convsmith.nn.trial import blank, trial
 
 Kind = Literal["activation", "norm", "pooling"]
 # Sigmoids are left alone: in today's nets they are gates.
@@ -120,5 +120,5 @@ def _channels(
     def note(layer: nn.Module, inputs: Any) -> None:
         found.setdefault(names[layer], inputs[0].shape[1])
 
-    trial(model, blank(model, shape), before=dict.fromkeys(names.values(), note))
+    probe(model, blank(model, shape), before=dict.fromkeys(names.values(), note))
     return found

@@ -22,7 +22,7 @@ from convsmith.nn.swap import Kind
 from convsmith.recipe import Recipe, Section
 from convsmith.run.directory import RunDirectory
 from convsmith.run.predictor import tensors_of
-from convsmith.training.refit import refitted
+from convsmith.training.resize_weights import resized_weights
 
 SWAPS: tuple[str, ...] = get_args(Kind)
 
@@ -85,12 +85,12 @@ def initial(recipe: Recipe, dataset: Dataset) -> Start:
         return Start(build(recipe.model, dataset))
     found = _sourced(recipe, dataset, recipe.train.start_from)
     if found.new_head:
-        _silence(found.model)
+        zero_init_(found.model)
     return found
 
 
 @torch.no_grad()
-def _silence(model: nn.Module) -> None:
+def zero_init_(model: nn.Module) -> None:
     """A new classifier begins at zero, where all classes are alike (Kolesnikov et al. 2020, section 3.3).
 
     Random weights on trained features would first have to be unlearned. A convolution stays random: in our
@@ -195,7 +195,9 @@ def _copied(
     tensors = _slid(renamed(tensors, model), recipe, dataset)
     own = model.state_dict()
     shape = (dataset.channels, dataset.size, dataset.size)
-    fitting, findings = refitted(tensors, model, shape, interpolate=recipe.train.refit == "interpolate")
+    fitting, findings = resized_weights(
+        tensors, model, shape, interpolate=recipe.train.refit == "interpolate"
+    )
     head = {id(p) for p in model.get_classifier().parameters()}  # type: ignore[operator]
     fresh = [key for key, p in model.named_parameters() if key not in fitting]
     new_head = [key for key, p in model.named_parameters() if key in fresh and id(p) in head]

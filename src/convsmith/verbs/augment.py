@@ -44,7 +44,7 @@ def augment(
         UserError: on a mistake in what was given.
     """
     from convsmith.advice.choices import fill
-    from convsmith.report import augmentation
+    from convsmith.reports import augmentation
     from convsmith.training.feed import augment_of
 
     plan = recipes.load(recipe, set)

@@ -24,7 +24,7 @@ def compare(runs: Sequence[str | Path], *, out: str | Path = "comparison.html") 
     Raises:
         UserError: if a run isn't one, or has no finished epoch.
     """
-    from convsmith.report import comparison
+    from convsmith.reports import comparison
 
     directories = [RunDirectory(run) for run in runs]
     for directory in directories:

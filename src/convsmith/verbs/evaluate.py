@@ -159,7 +159,7 @@ def predict(
 
 def report(run: str | Path, *, device: str = "auto") -> Path:
     """Write a run's ``report.html`` again from its files; the path of the page."""
-    from convsmith.report import page
+    from convsmith.reports import page
 
     directory = RunDirectory(run)
     predictor = load(run).to(pick_device(device))

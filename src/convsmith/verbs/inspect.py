@@ -21,7 +21,7 @@ from convsmith.verbs.disk import disk_errors, save
 from convsmith.verbs.evaluate import report
 
 if TYPE_CHECKING:
-    from convsmith.report import inspection
+    from convsmith.reports import inspection
 
 
 def inspect(
@@ -49,7 +49,7 @@ def inspect(
         UserError: if a layer or an image isn't there.
     """
     # Here: the plots are not needed for features.
-    from convsmith.report import inspection
+    from convsmith.reports import inspection
 
     predictor = load(model).to(pick_device(device))
     run = RunDirectory.of(model)
@@ -88,7 +88,7 @@ def inspect(
 
 
 def _pictured(predictor: Predictor, path: Path) -> inspection.Pictured:
-    from convsmith.report.inspection import Pictured
+    from convsmith.reports.inspection import Pictured
 
     pixels = np.array(predictor.read(path))
     normalized = predictor.normalized(torch.from_numpy(pixels)[None])[0]

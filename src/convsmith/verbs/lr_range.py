@@ -55,7 +55,7 @@ def lr_range(
     name = catalog.split("optimizer", ready.recipe.optimizer)[0]
     word = f"optimizer.{name}.lr={found.proposal:g}"
     if out is not None:
-        from convsmith.report import sweep
+        from convsmith.reports import sweep
 
         save(Path(out).expanduser(), sweep.render(found, str(plan.data.path), word))
     return {

@@ -171,7 +171,7 @@ def _resumed(run: RunDirectory, data: str | Path | None, overrides: Sequence[str
 
 
 def _concluded(run: RunDirectory, state: Any, dataset: datasets.Dataset) -> dict[str, Any]:
-    from convsmith.report import page
+    from convsmith.reports import page
 
     predictor = load(run.path).to(state.fabric.device)
     name = "test" if dataset.split("test") is not None else "val"

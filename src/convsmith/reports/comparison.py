@@ -13,8 +13,8 @@ from markupsafe import Markup
 import convsmith
 from convsmith import recipe as recipes
 from convsmith.errors import shown
-from convsmith.report import plots
-from convsmith.report.page import MEASURES, diagnosis, words
+from convsmith.reports import plots
+from convsmith.reports.page import MEASURES, diagnosis, words
 from convsmith.run.directory import RunDirectory
 
 Row = dict[str, float]
@@ -93,7 +93,7 @@ def render(runs: Sequence[Compared], rows: Mapping[str, Sequence[str]]) -> str:
         )
         for column, title in columns
     ]
-    environment = Environment(loader=PackageLoader("convsmith.report"), autoescape=select_autoescape())
+    environment = Environment(loader=PackageLoader("convsmith.reports"), autoescape=select_autoescape())
     return environment.get_template("comparison.html").render(
         runs=runs, differences=rows, curves=curves, colors=plots.LINES, version=convsmith.__version__
     )

@@ -16,10 +16,10 @@ from markupsafe import Markup
 from PIL import Image
 from torch import Tensor, nn
 
+from convsmith.nn.probe import After, probe
 from convsmith.nn.receptive_field import Field, Follow
 from convsmith.nn.responses import Excitement, captured
-from convsmith.nn.trial import After, trial
-from convsmith.report import plots
+from convsmith.reports import plots
 
 Pixels = npt.NDArray[np.uint8]
 CHANNELS, TOP, KERNELS = 8, 6, 64
@@ -110,7 +110,7 @@ def fields(model: nn.Module, layers: Sequence[str], image: Tensor) -> dict[str, 
 
         return note
 
-    trial(model, own, after={name: noting(name) for name in layers}, within=follow)
+    probe(model, own, after={name: noting(name) for name in layers}, within=follow)
     return found
 
 
@@ -168,7 +168,7 @@ def render(
     """
     seen = fields(model, chosen, pictured[0].normalized)
     zeros = {name: (e.zero_share, e.dead, e.shape[0]) for name, e in excitements.items()}
-    environment = Environment(loader=PackageLoader("convsmith.report"), autoescape=select_autoescape())
+    environment = Environment(loader=PackageLoader("convsmith.reports"), autoescape=select_autoescape())
     return environment.get_template("inspection.html").render(
         kernels=[
             (name, tuple(w.shape), png(kernels(w), scale=max(1, 36 // w.shape[-1])))

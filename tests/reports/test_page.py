@@ -79,7 +79,7 @@ def test_many_classes_and_lost_pictures(run: Path, tmp_path: Path) -> None:
     """A hundred classes get a table of confusions instead of a matrix; a lost file no picture."""
     import numpy as np
 
-    from convsmith.report.page import render
+    from convsmith.reports.page import render
     from convsmith.run.directory import RunDirectory
     from convsmith.run.evaluation import Evaluation
 

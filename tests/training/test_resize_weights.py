@@ -13,7 +13,7 @@ from PIL import Image
 import convsmith as cs
 from convsmith import catalog
 from convsmith.run.directory import RunDirectory
-from convsmith.training.refit import interpolated, refitted
+from convsmith.training.resize_weights import interpolated, resized_weights
 
 
 def stripes(root: Path) -> Path:
@@ -96,7 +96,7 @@ def test_halving_the_map_averages_its_kernel() -> None:
 def test_grey_kernels_read_the_mean_of_the_colors() -> None:
     grey = catalog.build("model", "lenet5", num_classes=3, in_channels=1, size=28)
     color = catalog.build("model", "lenet5", num_classes=3, in_channels=3, size=28)
-    fitting, found = refitted(grey.state_dict(), color, (3, 28, 28), interpolate=True)
+    fitting, found = resized_weights(grey.state_dict(), color, (3, 28, 28), interpolate=True)
     color.load_state_dict({**color.state_dict(), **fitting})
     image = torch.randn(2, 3, 28, 28)
     # At the border too: what is padded is zero, as its mean is.
@@ -107,7 +107,7 @@ def test_grey_kernels_read_the_mean_of_the_colors() -> None:
 def test_color_kernels_are_summed_for_grey_images() -> None:
     color = catalog.build("model", "lenet5", num_classes=3, in_channels=3, size=28)
     grey = catalog.build("model", "lenet5", num_classes=3, in_channels=1, size=28)
-    fitting, found = refitted(color.state_dict(), grey, (1, 28, 28), interpolate=True)
+    fitting, found = resized_weights(color.state_dict(), grey, (1, 28, 28), interpolate=True)
     grey.load_state_dict({**grey.state_dict(), **fitting})
     image = torch.randn(2, 1, 28, 28)
     torch.testing.assert_close(grey(image), color(image.expand(2, 3, 28, 28)), atol=1e-5, rtol=1e-4)

@@ -17,7 +17,7 @@ from convsmith.data.batches import Batch, Split
 from convsmith.data.dataset import Dataset
 from convsmith.errors import shown
 from convsmith.recipe import Recipe
-from convsmith.report.inspection import png
+from convsmith.reports.inspection import png
 
 # Pictures smaller than this are enlarged, pixel by pixel.
 SIDE = 96
@@ -50,7 +50,7 @@ def render(dataset: Dataset, recipe: Recipe, reason: str, part: Split, pictures:
         }
         for number, row in enumerate(part.rows.tolist())
     ]
-    environment = Environment(loader=PackageLoader("convsmith.report"), autoescape=select_autoescape())
+    environment = Environment(loader=PackageLoader("convsmith.reports"), autoescape=select_autoescape())
     return environment.get_template("augmentation.html").render(
         path=shown(str(recipe.data.path)),
         size=dataset.size,

@@ -10,7 +10,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from convsmith.findings import Finding
-from convsmith.nn.trial import After, blank, trial
+from convsmith.nn.probe import After, blank, probe
 
 SOURCE = "Long et al. 2015, section 3.1: a fully connected layer is a convolution as large as its map"
 
@@ -34,7 +34,7 @@ def interpolated(weight: Tensor, channels: int, inputs: int) -> Tensor:
     return (fitted + lost / after**2).flatten(1)
 
 
-def refitted(
+def resized_weights(
     tensors: dict[str, Tensor], model: nn.Module, shape: tuple[int, int, int], *, interpolate: bool
 ) -> tuple[dict[str, Tensor], list[Finding]]:
     """The tensors that fit ``model``, with those made to fit that are of another image size or of RGB.
@@ -140,5 +140,5 @@ def _channels_before(model: nn.Module, shape: tuple[int, int, int]) -> dict[str,
 
         return hook
 
-    trial(model, blank(model, shape), after={name: note(name) for name, _ in model.named_modules()})
+    probe(model, blank(model, shape), after={name: note(name) for name, _ in model.named_modules()})
     return found

@@ -18,7 +18,7 @@ from convsmith.advice.evidence import gather
 from convsmith.data.pixels import decode
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
-from convsmith.report import plots
+from convsmith.reports import plots
 from convsmith.run import directory
 from convsmith.run.directory import RunDirectory
 from convsmith.run.evaluation import Evaluation
@@ -62,7 +62,7 @@ def render(
     figure = {f"train_{measure}": "train", f"val_{measure}": "val"}
     findings = diagnosis(run)
     marks = [(*finding.epochs, words(finding)) for finding in findings if finding.epochs]
-    environment = Environment(loader=PackageLoader("convsmith.report"), autoescape=select_autoescape())
+    environment = Environment(loader=PackageLoader("convsmith.reports"), autoescape=select_autoescape())
     if isinstance(evaluation, NumberEvaluation):
         template, own = "numbers.html", _numbers(evaluation, files)
     else:

@@ -19,7 +19,7 @@ def blank(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
     return torch.zeros(1, *shape, device=first.device, dtype=first.dtype)
 
 
-def trial(
+def probe(
     model: nn.Module,
     image: Tensor,
     *,
@@ -35,7 +35,7 @@ def trial(
         within: a context that the pass runs in.
 
     >>> net, seen = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), []
-    >>> trial(net, blank(net, (1, 5, 5)), after={"0": lambda layer, given, output: seen.append(output.shape)})
+    >>> probe(net, blank(net, (1, 5, 5)), after={"0": lambda layer, given, output: seen.append(output.shape)})
     >>> seen
     [torch.Size([1, 2, 3, 3])]
     """

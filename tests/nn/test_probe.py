@@ -1,4 +1,4 @@
-"""A trial leaves no trace."""
+"""A probe leaves no trace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from convsmith.nn.trial import blank, trial
+from convsmith.nn.probe import blank, probe
 
 
 class Broken(nn.Module):
@@ -19,7 +19,7 @@ def test_modes_statistics_and_hooks_are_as_before() -> None:
     net[1].eval()  # frozen, within a net that trains
     net[1].running_mean.fill_(3)
     order: list[str] = []
-    trial(
+    probe(
         net,
         blank(net, (1, 5, 5)),
         before={"0": lambda layer, inputs: order.append("into 0")},
@@ -37,7 +37,7 @@ def test_nothing_stays_after_a_failure_either() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), Broken())
     seen: list[Tensor] = []
     with pytest.raises(RuntimeError, match="no"):
-        trial(net, blank(net, (1, 5, 5)), after={"0": lambda layer, inputs, output: seen.append(output)})
+        probe(net, blank(net, (1, 5, 5)), after={"0": lambda layer, inputs, output: seen.append(output)})
     assert net.training
     assert len(seen) == 1
     net[0](torch.zeros(1, 1, 5, 5))
