@@ -32,7 +32,8 @@ from torchvision.transforms import v2
 
 from convsmith import catalog
 from convsmith.data.augment import Augment, build
-from convsmith.data.batches import Batches, Normalizer, Split
+from convsmith.data.batches import Batches, Split
+from convsmith.nn.normalizer import Normalizer
 from convsmith.data.pixels import Decoded
 from convsmith.data.shuffle import Shuffle
 from record import keep

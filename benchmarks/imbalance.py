@@ -28,8 +28,8 @@ from convsmith import recipe as recipes
 from convsmith.advice.choices import fill
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.objectives.costs import read_table
-from convsmith.run.evaluation import Evaluation, evaluate
-from convsmith.run.predictor import Predictor
+from convsmith.inference.evaluation import Evaluation, evaluate
+from convsmith.inference.predictor import Predictor
 from convsmith.training.loop import train_epoch
 from convsmith.training.train import assemble
 from record import keep

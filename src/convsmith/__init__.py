@@ -27,7 +27,7 @@ _VERBS = {
     "response_maps": "convsmith.verbs.inspect",
     "summary": "convsmith.verbs.summary",
     "techniques": "convsmith.verbs.summary",
-    "load": "convsmith.run.predictor",
+    "load": "convsmith.inference.model_file",
     "UserError": "convsmith.errors",
 }
 __all__ = [

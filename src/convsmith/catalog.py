@@ -89,7 +89,11 @@ def _recording(
         result = call(*bound.args, **bound.kwargs)
         # The outermost call notes last: a subclass answers with its own name.
         built = args[0] if is_method else result
-        object.__setattr__(built, _BUILT, (kind, name, {k: bound.arguments[k] for k in options}))
+        object.__setattr__(
+            built,
+            _BUILT,
+            (kind, name, {k: bound.arguments[k] for k in options}, {k: v for k, v in bound.arguments.items() if k not in members}),
+        )
         return result
 
     return wrapper
@@ -316,7 +320,7 @@ def build(kind: str, spec: Spec, **given: Any) -> Any:
     if ":" not in name:
         return target(**supplied, **arguments)
     built = target(name.partition(":")[2], **supplied, **arguments)
-    object.__setattr__(built, _BUILT, (kind, name, getattr(built, _BUILT)[2]))
+    object.__setattr__(built, _BUILT, (kind, name, *getattr(built, _BUILT)[2:]))
     return built
 
 
@@ -333,3 +337,21 @@ def describe(built: object) -> dict[str, dict[str, Any]]:
     if note is None:
         raise TypeError(f"{type(built).__name__} was not built by a technique of the catalogue")
     return {note[1]: dict(note[2])}
+
+
+def call_of(built: object) -> tuple[str, str, dict[str, Any]]:
+    note = getattr(built, _BUILT, None)
+    if note is None:
+        raise TypeError("not built")
+    return note[0], note[1], {k: v for k, v in note[3].items() if k not in ("pretrained", "self", "architecture")}
+
+
+def rebuild(kind: str, name: str, arguments: Mapping[str, Any]) -> Any:
+    found = card(kind, base_name(name))
+    target = load(kind, base_name(name))
+    extra = {found.member[0]: found.member[1]} if found.member else {}
+    if ":" in name:
+        built = target(name.partition(":")[2], **arguments)
+        object.__setattr__(built, _BUILT, (kind, name, *getattr(built, _BUILT)[2:]))
+        return built
+    return target(**extra, **arguments)

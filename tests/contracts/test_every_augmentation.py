@@ -14,7 +14,8 @@ import torch
 
 from convsmith import catalog
 from convsmith.data.augment import Augment, build
-from convsmith.data.batches import Batches, Normalizer, Split
+from convsmith.data.batches import Batches, Split
+from convsmith.nn.normalizer import Normalizer
 from convsmith.data.geometry import compose
 from convsmith.data.pixels import Decoded
 from convsmith.data.shuffle import Shuffle, generator

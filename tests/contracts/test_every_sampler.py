@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from convsmith import catalog
-from convsmith.data.batches import Batches, Normalizer, Split
+from convsmith.data.batches import Batches, Split
+from convsmith.nn.normalizer import Normalizer
 from convsmith.data.pixels import Decoded
 
 

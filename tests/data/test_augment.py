@@ -5,7 +5,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from convsmith.data.augment import Augment
-from convsmith.data.batches import Normalizer
+from convsmith.nn.normalizer import Normalizer
 from convsmith.data.color import Brightness, Contrast, Saturation
 from convsmith.data.geometry import Rotate
 from convsmith.data.hsv import Hsv

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convsmith.data.augment import Augment
-from convsmith.data.batches import Batches, Normalizer, Split
+from convsmith.data.batches import Batches, Split
+from convsmith.nn.normalizer import Normalizer
 from convsmith.data.color import Brightness
 from convsmith.data.geometry import Crop, Flip, Rotate
 from convsmith.data.pixels import Decoded, OnTheFly, sized

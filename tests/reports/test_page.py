@@ -81,7 +81,7 @@ def test_many_classes_and_lost_pictures(run: Path, tmp_path: Path) -> None:
 
     from convsmith.reports.page import render
     from convsmith.run.directory import RunDirectory
-    from convsmith.run.evaluation import Evaluation
+    from convsmith.inference.evaluation import Evaluation
 
     draws = np.random.default_rng(0)
     names = [f"c{k}" for k in range(100)]

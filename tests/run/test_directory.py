@@ -12,7 +12,8 @@ import pytest
 
 from convsmith.data.layout import Item
 from convsmith.errors import UserError
-from convsmith.run.directory import RunDirectory, environment, write
+from convsmith.data.atomic import write
+from convsmith.run.directory import RunDirectory, environment
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 from convsmith import catalog
-from convsmith.data.batches import Normalizer
+from convsmith.nn.normalizer import Normalizer
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.errors import UserError
 from convsmith.recipe import Data, Recipe, load
 from convsmith.run.directory import RunDirectory
-from convsmith.run.predictor import Predictor
+from convsmith.inference.predictor import Predictor
 from convsmith.training import start
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data import builtin, degrade, layout, targets
-from convsmith.data.batches import Normalizer, Split
+from convsmith.data.batches import Split
+from convsmith.nn.normalizer import Normalizer
 from convsmith.data.layout import Item
 from convsmith.data.moments import covariance, measure
 from convsmith.data.pixels import Resized, Store, open_store

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from convsmith import recipe as recipes
-from convsmith.data.batches import Normalizer, Split
+from convsmith.data.batches import Split
+from convsmith.nn.normalizer import Normalizer
 from convsmith.data.pixels import Decoded, Resized, cached
 
 SAMPLE = 20_000

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from convsmith.data.builtin import cache_folder
 from convsmith.data.scan import Broken, Header, Track, parallel, silent
+from convsmith.errors import UserError
 
 Bytes = npt.NDArray[np.uint8]
 # Part of each cache file's key: raise it when `decode` gives other pixels.
@@ -55,9 +56,39 @@ def decode(source: Path | bytes, size: int, channels: int) -> Bytes:
             pixels = _quickly(content, channels)
         else:
             opened.load()
-            image = _eight_bit(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
-            pixels = np.array(image).reshape(image.height, image.width, channels)
+            pixels = _converted(opened, channels)
     return pixels if pixels.shape[:2] == (size, size) else _fitted(pixels, size)
+
+
+def pixels_of(picture: Bytes | Image.Image, size: int, channels: int) -> Bytes:
+    """A picture in memory as :func:`decode` gives a file: (size, size, channels) uint8.
+
+    Args:
+        picture: uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or one of Pillow's images.
+        size: side in pixels.
+        channels: 1 or 3.
+
+    Raises:
+        UserError: if an array is of another type or shape.
+
+    >>> pixels_of(np.zeros((5, 9), np.uint8), size=4, channels=3).shape
+    (4, 4, 3)
+    """
+    if not isinstance(picture, Image.Image):
+        array = np.asarray(picture)
+        if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
+            raise UserError(
+                f"a picture as an array is uint8, (H, W) or (H, W, 3); got {array.dtype} {array.shape}"
+            )
+        picture = Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
+    pixels = _converted(picture, channels)
+    return pixels if pixels.shape[:2] == (size, size) else _fitted(pixels, size)
+
+
+def _converted(image: Image.Image, channels: int) -> Bytes:
+    """Upright, with 8 bits, in the channels asked for: (H, W, channels)."""
+    image = _eight_bit(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB")
+    return np.array(image).reshape(image.height, image.width, channels)
 
 
 def _eight_bit(image: Image.Image, mode: str) -> Image.Image:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +17,26 @@ def blank(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
     """A black image (1, C, H, W) where the weights of ``model`` are, in their type."""
     first = next(model.parameters(), torch.zeros(()))
     return torch.zeros(1, *shape, device=first.device, dtype=first.dtype)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """While open, ``model`` is in evaluation mode; afterwards each layer is in the mode that it was in.
+
+    >>> net = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+    >>> with evaluating(net): net[0].training
+    False
+    >>> net[0].training, net[1].training
+    (True, False)
+    """
+    # Layer by layer: frozen ones are in evaluation mode within a net that trains.
+    was_training = [(layer, layer.training) for layer in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for layer, mode in was_training:
+            layer.training = mode
 
 
 def probe(
@@ -39,16 +59,11 @@ def probe(
     >>> seen
     [torch.Size([1, 2, 3, 3])]
     """
-    was_training = {name: layer.training for name, layer in model.named_modules()}
     handles = [model.get_submodule(n).register_forward_pre_hook(hook) for n, hook in (before or {}).items()]
     handles += [model.get_submodule(n).register_forward_hook(hook) for n, hook in (after or {}).items()]
     try:
-        model.eval()
-        with torch.no_grad(), within or nullcontext():
+        with evaluating(model), torch.no_grad(), within or nullcontext():
             model(image)
     finally:
         for handle in handles:
             handle.remove()
-        # Layer by layer: frozen ones are in evaluation mode within a net that trains.
-        for name, layer in model.named_modules():
-            layer.training = was_training[name]

@@ -19,11 +19,11 @@ from convsmith.data.pixels import decode
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.reports import plots
-from convsmith.run import directory
+from convsmith.data import atomic
 from convsmith.run.directory import RunDirectory
-from convsmith.run.evaluation import Evaluation
-from convsmith.run.number_evaluation import NumberEvaluation
-from convsmith.run.predictor import load
+from convsmith.inference.evaluation import Evaluation
+from convsmith.inference.number_evaluation import NumberEvaluation
+from convsmith.inference.model_file import load
 
 MISTAKES = 12
 MATRIX_CLASSES = 40
@@ -45,7 +45,7 @@ def write(run: RunDirectory, evaluation: Evaluation | NumberEvaluation, files: S
     rows = run.read_metrics()
     if not rows:
         raise UserError(f"{shown(run.path)} has no finished epoch to report")
-    directory.write(run.report, render(run, rows, evaluation, files))
+    atomic.write(run.report, render(run, rows, evaluation, files))
 
 
 def render(

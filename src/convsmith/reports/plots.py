@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from convsmith.advice.learning_rate import Sweep
-from convsmith.run.evaluation import Evaluation
-from convsmith.run.number_evaluation import NumberEvaluation
+from convsmith.inference.evaluation import Evaluation
+from convsmith.inference.number_evaluation import NumberEvaluation
 
 BLUE, ORANGE, GREY = "#1f6feb", "#d9480f", "#6b7280"
 # Of several runs; told apart with any of the usual color blindnesses (Okabe & Ito 2008).

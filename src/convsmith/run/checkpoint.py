@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from convsmith.errors import UserError, shown
-from convsmith.run.directory import write
+from convsmith.data.atomic import write
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -15,22 +15,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from convsmith.data.atomic import write
 from convsmith.data.layout import COST, Item
 from convsmith.errors import UserError, shown
-
-
-def write(path: Path, content: str | bytes) -> None:
-    """Replace a file at once: whoever reads or crashes meanwhile finds the old one or the new one, whole."""
-    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class RunDirectory:

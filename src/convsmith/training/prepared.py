@@ -23,7 +23,7 @@ from convsmith.data.scan import Track, silent
 from convsmith.errors import UserError
 from convsmith.nn.folding import folded
 from convsmith.recipe import Recipe
-from convsmith.run.device import pick_device
+from convsmith.inference.device import pick_device
 from convsmith.run.directory import RunDirectory
 from convsmith.training import features, start
 

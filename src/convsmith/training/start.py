@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convsmith import catalog
-from convsmith.data.batches import Normalizer
+from convsmith.nn.normalizer import Normalizer
 from convsmith.data.dataset import Dataset
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding

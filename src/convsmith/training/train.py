@@ -16,7 +16,7 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from convsmith import catalog
 from convsmith import recipe as recipes
-from convsmith.data.batches import Normalizer
+from convsmith.nn.normalizer import Normalizer
 from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track, silent
 from convsmith.data.targets import measure_of
@@ -25,8 +25,9 @@ from convsmith.findings import Finding
 from convsmith.objectives import objective as objectives
 from convsmith.recipe import Recipe
 from convsmith.run import checkpoint
-from convsmith.run.directory import RunDirectory, environment, write
-from convsmith.run.predictor import Predictor
+from convsmith.data.atomic import write
+from convsmith.run.directory import RunDirectory, environment
+from convsmith.inference.predictor import Predictor
 from convsmith.training import features, start
 from convsmith.training.auto import Auto
 from convsmith.training.average import exponential_average

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from convsmith.errors import UserError, shown
-from convsmith.run.directory import write
+from convsmith.data.atomic import write
 
 DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",

@@ -15,12 +15,13 @@ from convsmith.data.scan import Track, broken_findings, scan, silent
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.objectives.costs import checked, read_table
-from convsmith.run.device import pick_device
+from convsmith.inference.device import pick_device
 from convsmith.run.directory import RunDirectory
-from convsmith.run.evaluation import Evaluation
-from convsmith.run.evaluation import evaluate as evaluate_split
-from convsmith.run.number_evaluation import NumberEvaluation
-from convsmith.run.predictor import Predictor, load
+from convsmith.inference.evaluation import Evaluation
+from convsmith.inference.evaluation import evaluate as evaluate_split
+from convsmith.inference.number_evaluation import NumberEvaluation
+from convsmith.inference.model_file import load
+from convsmith.inference.predictor import Predictor
 from convsmith.verbs.disk import disk_errors
 
 if TYPE_CHECKING:

@@ -14,9 +14,11 @@ from convsmith.data import layout
 from convsmith.errors import UserError, shown
 from convsmith.nn.responses import captured, class_responses, rectifiers, watch
 from convsmith.nn.weights import weights
-from convsmith.run.device import pick_device
-from convsmith.run.directory import RunDirectory, write
-from convsmith.run.predictor import Predictor, load
+from convsmith.inference.device import pick_device
+from convsmith.data.atomic import write
+from convsmith.run.directory import RunDirectory
+from convsmith.inference.model_file import load
+from convsmith.inference.predictor import Predictor
 from convsmith.verbs.disk import disk_errors, save
 from convsmith.verbs.evaluate import report
 

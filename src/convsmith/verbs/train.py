@@ -14,9 +14,10 @@ from convsmith.data.scan import Track, silent
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.run.directory import RunDirectory
-from convsmith.run.evaluation import Evaluation
-from convsmith.run.evaluation import evaluate as evaluate_split
-from convsmith.run.predictor import Predictor, load
+from convsmith.inference.evaluation import Evaluation
+from convsmith.inference.evaluation import evaluate as evaluate_split
+from convsmith.inference.model_file import load
+from convsmith.inference.predictor import Predictor
 from convsmith.verbs.disk import disk_errors
 
 # Of a training whose loss explodes, with --auto.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from convsmith.run.evaluation import Evaluation
+from convsmith.inference.evaluation import Evaluation
 
 
 def evaluation(n: int = 200, classes: int = 4) -> Evaluation:

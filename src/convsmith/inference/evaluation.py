@@ -15,8 +15,8 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_
 from convsmith.data.batches import Split
 from convsmith.findings import Finding
 from convsmith.objectives.costs import decide
-from convsmith.run.number_evaluation import NumberEvaluation
-from convsmith.run.predictor import Predictor
+from convsmith.inference.number_evaluation import NumberEvaluation
+from convsmith.inference.predictor import Predictor
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

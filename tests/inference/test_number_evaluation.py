@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error, median_absolute_error, r2_score, root_mean_squared_error
 
-from convsmith.run.number_evaluation import NumberEvaluation
+from convsmith.inference.number_evaluation import NumberEvaluation
 
 
 def test_figures_are_scikit_learns() -> None:

@@ -1,0 +1,246 @@
+"""The one door of every net: ``model.safetensors`` with ``model.json`` beside it, written and read here alone.
+
+``model.json`` says what the net is: a name of the catalogue with its arguments (``spec``), a program, or members
+that answer together. The weight file carries the same description and a digest of its tensors, so that it opens
+alone, and so that a description beside other weights is noticed. Both hold data only, no code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from convsmith import catalog
+from convsmith.data.atomic import write as write_file
+from convsmith.data.signature import Signature
+from convsmith.errors import UserError, shown
+from convsmith.inference.ensemble import Ensemble
+from convsmith.inference.pipeline import Pipeline
+from convsmith.inference.predictor import Predictor
+from convsmith.inference.structure import Structure, check, inside, net_of, structure_of
+from convsmith.nn.normalizer import Normalizer
+
+FORMAT = 2
+DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
+
+
+# ---- writing
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a predictor's file will say, decided once: in a training only the weights change afterwards."""
+
+    description: Mapping[str, Any]
+    structure: Structure
+
+    def write(self, folder: str | Path, predictor: Predictor) -> Path:
+        """Write ``predictor``, a net of this structure, to a folder.
+
+        Raises:
+            OSError: if it can't be written; what was there before is whole then.
+        """
+        place = Path(folder).expanduser()
+        text = json.dumps(self.description, indent=1) + "\n"
+        content = _packed(self.structure.tensors(predictor.net), text)
+        beside = place / DESCRIPTION
+        # The weights first: they open alone, whatever is beside them.
+        write_file(place / WEIGHTS, content)
+        if not beside.exists() or beside.read_text(encoding="utf-8", errors="replace") != text:
+            write_file(beside, text)
+        return place / WEIGHTS
+
+
+def draft(predictor: Predictor) -> Draft:
+    """Find out how a predictor's net can be written, and prove it: what is read back gives equal outputs.
+
+    Raises:
+        UserError: if the net can't be written, with the layer's name.
+    """
+    structure = structure_of(predictor.net)
+    description = {"format": FORMAT, "net": structure.net, **predictor.signature.to_json()}
+    found = Draft(description, structure)
+    text = json.dumps(description)
+    tensors, _ = _unpacked(_packed(structure.tensors(predictor.net), text), Path(WEIGHTS))
+    again = _opened(json.loads(text), tensors, Path(WEIGHTS))
+    check(predictor.net, again.net, predictor.size, predictor.channels)
+    return found
+
+
+def write(folder: str | Path, predictor: Predictor) -> Path:
+    """Write a net with its preprocessing and classes; what was there before stays until all is well.
+
+    A net that the catalogue builds is written as its name; any other (pruned, factorized, masked, your own) as a
+    program, if it can be exported: :func:`convsmith.nn.trace.trace` says what can't.
+
+    Args:
+        folder: made if it isn't there.
+        predictor: stays as it is.
+
+    Returns:
+        the weight file, which opens alone.
+
+    Raises:
+        UserError: if the net can't be written, or the place can't.
+    """
+    made = draft(predictor)
+    place = Path(folder).expanduser()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        return made.write(place, predictor)
+    except OSError as error:
+        raise UserError(f"cannot write {shown(place)} ({error.strerror}); choose another folder") from None
+
+
+def _packed(tensors: Mapping[str, Tensor], text: str) -> bytes:
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return to_bytes(own, {"convsmith": text, "digest": _digest(own)})
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """XXH3-128 of the tensors' names, types and bytes."""
+    digest = xxhash.xxh3_128()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return str(digest.hexdigest())
+
+
+# ---- reading
+
+
+def load(path: str | Path) -> Predictor:
+    """Open a run, a model folder, or a weight file of convsmith.
+
+    Raises:
+        UserError: if it isn't there, is damaged, or is no file of convsmith.
+    """
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise UserError(f"there is no run or model file {shown(place)}")
+    weights = place / WEIGHTS if place.is_dir() else place
+    beside = weights.parent / DESCRIPTION
+    if place.is_dir() and not weights.exists():
+        raise UserError(f"{shown(place)} holds no trained model: {WEIGHTS} is missing")
+    tensors, text = tensors_of(weights)
+    return _opened(_description(text, beside, place), tensors, place)
+
+
+def describes(path: str | Path) -> bool:
+    """Whether a place holds a net that says what it is: a run, a model folder, or a weight file of convsmith."""
+    place = Path(path).expanduser()
+    weights = place / WEIGHTS if place.is_dir() else place
+    if not weights.is_file():
+        return False
+    try:
+        return (weights.parent / DESCRIPTION).exists() or tensors_of(weights)[1] is not None
+    except UserError:
+        return False
+
+
+def _description(text: str | None, beside: Path, place: Path) -> Mapping[str, Any]:
+    """What the net is: as the file beside the weights says, which must be the one that they were written with."""
+    if not beside.exists():
+        if text is None:
+            raise UserError(f"{shown(place)} holds no trained model: {beside.name} is missing")
+        return _parsed(text, place)
+    try:
+        own = beside.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{shown(beside)} is damaged ({error}); delete it, or restore it") from None
+    found = _parsed(own, beside)
+    if text is not None and _parsed(text, place) != found:
+        raise UserError(
+            f"{shown(beside)} is not the description that these weights were written with; restore it, or delete "
+            f"it: {WEIGHTS} carries its own"
+        )
+    if text is None and found.get("format") != 1:
+        raise UserError(
+            f"{shown(place)} is not the weight file that {beside.name} was written with; restore it from a copy"
+        )
+    return found
+
+
+def _parsed(text: str, place: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{shown(place)} is damaged ({error}); train again, or restore it") from None
+    number = found.get("format") if isinstance(found, dict) else None
+    if not isinstance(number, int) or number < 1:
+        raise UserError(f"{shown(place)} is no description of a net: it has no format; restore it from a copy")
+    if number > FORMAT:
+        raise UserError(
+            f"{shown(place)} was written by a newer convsmith (format {number}, this one reads up to {FORMAT}); "
+            f"upgrade with: pip install -U convsmith"
+        )
+    return dict(found)
+
+
+def _opened(description: Mapping[str, Any], tensors: Mapping[str, Tensor], place: Path) -> Predictor:
+    try:
+        signature = Signature.from_json(description)
+        if description["format"] == 1:
+            net: Pipeline | Ensemble = _first_format(description, signature, tensors)
+        else:
+            net = net_of(description["net"], tensors)
+        predictor = Predictor(net.eval(), signature)
+        _ = predictor.encoding
+        return predictor
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        if isinstance(error, UserError):
+            raise
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(f"{shown(place)}: model.json and the weights don't fit together ({first})") from None
+
+
+def _first_format(
+    description: Mapping[str, Any], signature: Signature, tensors: Mapping[str, Tensor]
+) -> Pipeline:
+    """A net of the catalogue by its recipe's section: all that convsmith 0.1 wrote."""
+    spec = description["model"]
+    given = {"in_channels": signature.channels, "size": signature.size}
+    with torch.random.fork_rng(devices=[]):
+        model: nn.Module = catalog.build("model", spec, num_classes=len(signature.classes), **given)
+    model.load_state_dict(inside(tensors, "model."))
+    normalizer = Normalizer(tensors["normalizer.mean"], tensors["normalizer.std"])
+    return Pipeline(model.to(memory_format=torch.channels_last), normalizer, signature.size)
+
+
+def tensors_of(file: Path) -> tuple[dict[str, Tensor], str | None]:
+    """The tensors of a safetensors file, and the description that it carries, if it is one of convsmith's.
+
+    Raises:
+        UserError: if it is missing, damaged, or of another format (a pickle is never opened).
+    """
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"there is no weight file {shown(file)}") from None
+    except OSError as error:
+        raise UserError(f"{shown(file)} can't be read ({error.strerror}); name a weight file") from None
+    return _unpacked(content, file)
+
+
+def _unpacked(content: bytes, file: Path) -> tuple[dict[str, Tensor], str | None]:
+    try:
+        tensors: dict[str, Tensor] = from_bytes(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except (SafetensorError, ValueError, TypeError) as error:
+        first = str(error).splitlines()[0][:100]
+        raise UserError(f"{shown(file)} is not a whole safetensors file ({first})") from None
+    notes = header.get("__metadata__") or {}
+    if "digest" in notes and "convsmith" in notes and notes["digest"] != _digest(tensors):
+        raise UserError(f"{shown(file)} is damaged: its tensors aren't those that were written; restore it from a copy")
+    return tensors, notes.get("convsmith")

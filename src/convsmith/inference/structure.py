@@ -1,0 +1,186 @@
+"""What a net is, as data: a name of the catalogue, a program, or members; and the net again from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convsmith import catalog
+from convsmith.errors import UserError
+from convsmith.inference.ensemble import Ensemble
+from convsmith.inference.pipeline import Pipeline, dtype_of
+from convsmith.nn.normalizer import Normalizer
+from convsmith.nn.trace import trace
+from convsmith.nn.traced import Traced
+from convsmith.program import Program
+
+# Largest difference of outputs, relative to their size, that another order of sums may make.
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+COARSE = 3e-2  # of 16 bits
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What model.json says of a net, and how its tensors are found in the net.
+
+    ``net`` is JSON's types. ``names`` are of the tensors that a program reads, None for all; ``constants``
+    those that the net computes with but doesn't hold; ``members`` the structures of an ensemble.
+    """
+
+    net: Mapping[str, Any]
+    names: tuple[str, ...] | None = None
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
+    members: tuple[Structure, ...] = ()
+
+    def tensors(self, net: Pipeline | Ensemble) -> dict[str, Tensor]:
+        """The tensors of ``net``, which is of this structure, by the names that they have in a file."""
+        if isinstance(net, Ensemble):
+            return {
+                f"members.{number}.{name}": tensor
+                for number, (own, member) in enumerate(zip(self.members, net.members))
+                for name, tensor in own.tensors(member).items()  # type: ignore[arg-type]
+            }
+        if self.names is None:
+            found = dict(net.model.state_dict())
+        else:
+            held = {**dict(net.model.named_parameters(remove_duplicate=False))}
+            held.update(net.model.named_buffers(remove_duplicate=False))
+            found = {name: self.constants.get(name, held.get(name)) for name in self.names}  # type: ignore[misc]
+        own = {f"model.{name}": tensor.detach() for name, tensor in found.items()}
+        return {**own, "normalizer.mean": net.normalizer.mean, "normalizer.std": net.normalizer.std}
+
+
+def structure_of(net: Pipeline | Ensemble) -> Structure:
+    """How a net is written down: by its name in the catalogue where that makes the same net, else as a program.
+
+    Raises:
+        UserError: if it can't be, with the layer's name.
+    """
+    if isinstance(net, Ensemble):
+        members = tuple(structure_of(member) for member in net.members)  # type: ignore[arg-type]
+        parts = {"members": [dict(member.net) for member in members], "numeric": net.numeric}
+        return Structure({**parts, "combine": "average"}, members=members)
+    reads: dict[str, Any] = {"size": net.size}
+    if net.memory_format != torch.channels_last:
+        reads["channels_last"] = False
+    spec = _spec(net)
+    if spec is not None:
+        return Structure({"spec": spec, **reads})
+    program, tensors = trace(net.model, (_channels(net), net.size, net.size))
+    own = set(dict(net.model.named_parameters())) | set(dict(net.model.named_buffers()))
+    constants = {name: tensor for name, tensor in tensors.items() if name not in own}
+    return Structure({"program": program.to_json(), **reads}, tuple(tensors), constants)
+
+
+def net_of(given: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Pipeline | Ensemble:
+    """The net that a structure describes, with its tensors.
+
+    Raises:
+        KeyError, TypeError, ValueError, RuntimeError: if they don't fit together.
+    """
+    if "members" in given:
+        if given["combine"] != "average":
+            raise ValueError(f"members are combined by {given['combine']!r}, which this version doesn't know")
+        parts = [net_of(own, inside(tensors, f"members.{n}.")) for n, own in enumerate(given["members"])]
+        return Ensemble(parts, numeric=bool(given["numeric"]))
+    own = inside(tensors, "model.")
+    if "spec" in given:
+        ((name, arguments),) = given["spec"].items()
+        model = _rebuilt(name, arguments)
+        _fill(model, own)
+    else:
+        model = Traced(Program.from_json(given["program"]), own)
+    last = bool(given.get("channels_last", True))
+    model = model.to(memory_format=torch.channels_last) if last else model
+    normalizer = Normalizer(tensors["normalizer.mean"], tensors["normalizer.std"])
+    return Pipeline(model, normalizer, int(given["size"]), channels_last=last)
+
+
+def inside(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Tensors whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _rebuilt(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """A net of the catalogue, its random weights drawn without a trace in torch's generator."""
+    with torch.random.fork_rng(devices=[]):
+        model: nn.Module = catalog.rebuild("model", name, arguments)
+    return model
+
+
+def _fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Take the tensors as they are, in their own type."""
+    model.load_state_dict(tensors, assign=True)
+    kept = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    if len(kept) == 1:
+        model.to(kept.pop())  # buffers that aren't in the file compute in it too
+
+
+def _spec(net: Pipeline) -> dict[str, Any] | None:
+    """The name and the arguments with which the catalogue makes the same net; None if it doesn't."""
+    model = net.model
+    try:
+        kind, name, arguments = catalog.call_of(model)
+        if kind != "model":
+            return None
+        again = _rebuilt(name, arguments)
+    except (TypeError, UserError):
+        return None
+    own, other = model.state_dict(), again.state_dict()
+    if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in other.items()}:
+        return None
+    _fill(again, own)
+    device = next((tensor.device for tensor in own.values()), torch.device("cpu"))
+    # What it was made from doesn't tell what was done to it since: the answers do.
+    copy = Pipeline(
+        again.to(device),
+        Normalizer(net.normalizer.mean, net.normalizer.std),
+        net.size,
+        channels_last=net.memory_format == torch.channels_last,
+    )
+    return {name: arguments} if _difference(net, copy, net.size, _channels(net)) <= _tolerance(model) else None
+
+
+def _channels(net: Pipeline) -> int:
+    return int(net.normalizer.std.shape[0])
+
+
+def check(net: Pipeline | Ensemble, again: Pipeline | Ensemble, size: int, channels: int) -> None:
+    """Refuse what was written but answers otherwise when it is read.
+
+    Raises:
+        UserError: with the difference.
+    """
+    device = next((tensor.device for tensor in net.buffers()), torch.device("cpu"))
+    found = _difference(net, again.to(device), size, channels)
+    if not found <= _tolerance(net):
+        raise UserError(
+            f"the net can't be written to a model file: read again it answers otherwise (by {found:.2g} of its "
+            f"outputs' size). It may draw random numbers, or keep a state, when it answers"
+        )
+
+
+def _difference(net: Pipeline | Ensemble, other: Pipeline | Ensemble, size: int, channels: int) -> float:
+    """Largest difference of two nets' outputs for two random images, over the outputs' size."""
+    draws = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (2, size, size, channels), dtype=torch.uint8, generator=draws)
+    answers = []
+    for one in (net, other):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            answers.append(one.outputs(pixels))
+    mine, theirs = answers
+    if mine.shape != theirs.shape:
+        return float("inf")
+    same = (mine == theirs) | (mine.isnan() & theirs.isnan())
+    difference = torch.where(same, 0.0, (mine - theirs).abs())
+    scale = mine[mine.isfinite()].abs().max().clamp_min(1e-6) if mine.isfinite().any() else torch.ones(())
+    return float((difference / scale).nan_to_num(float("inf")).max())
+
+
+def _tolerance(net: nn.Module) -> float:
+    return TOLERANCE.get(dtype_of(net), COARSE)

@@ -1,0 +1,557 @@
+"""From a net to a program: its layers as they are, what lies between them as operations."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
+
+from convsmith import catalog
+from convsmith.errors import UserError
+from convsmith.nn import operations
+from convsmith.nn.probe import Before, evaluating
+from convsmith.program import Argument, Array, Form, Layer, Op, Program, Ref, Word
+
+# Operations with a weight that are layers, whatever module calls them.
+WEIGHTED = {
+    "conv1d": "Conv1d",
+    "conv2d": "Conv2d",
+    "conv3d": "Conv3d",
+    "linear": "Linear",
+    "batch_norm": "BatchNorm",
+}
+SLOTS = ("weight", "bias", "running_mean", "running_var")
+
+
+def trace(model: nn.Module, shape: tuple[int, int, int]) -> tuple[Program, dict[str, Tensor]]:
+    """A net as a program and its tensors by name, as it answers in evaluation; batches of any size.
+
+    Layers of ``torch.nn`` and of this package stay layers, under their own names, so that the net that
+    :class:`convsmith.nn.traced.Traced` makes of it trains as this one does. A weight that is computed
+    (``torch.nn.utils.parametrize``) stays computed. Branches on an image's size are taken as for ``shape``.
+
+    Args:
+        model: any module from images (N, C, H, W) to one tensor (N, K); not changed.
+        shape: of an image, (C, H, W).
+
+    Raises:
+        UserError: if what the net does depends on the values in an image, or it can't be exported, with the
+            name of the layer.
+
+    >>> program, tensors = trace(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), (1, 5, 5))
+    >>> [op.inputs[0] for op in program.ops], sorted(tensors)
+    (['0', '1'], ['0.bias', '0.weight'])
+    """
+    exported = _export(model, shape)
+    return _Tracer(model, exported).program()
+
+
+def _example(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
+    """Two images where the weights are. In channels_last, as the pipeline gives them, so that a conversion of
+    the format isn't left out as if it did nothing."""
+    first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+    images = torch.zeros(2, *shape, device=first.device, dtype=first.dtype)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def _export(model: nn.Module, shape: tuple[int, int, int]) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch", min=1)
+    images = _example(model, shape)
+    reason: Exception | None = None
+    with evaluating(model), _quiet(), _following(model) as inside:
+        # A net that flattens by a view takes no channels_last.
+        for example in (images, images.contiguous()):
+            inside.clear()
+            try:
+                return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
+            except Exception as error:  # the exporter raises a dozen kinds
+                reason = error
+        assert reason is not None
+        raise UserError(_why(model, inside, reason)) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's reports off the screen: what is wrong is said in a sentence."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _following(model: nn.Module) -> Iterator[list[str]]:
+    """While open, the list holds the names of the modules that are being called, outermost first."""
+    inside: list[str] = []
+    handles = []
+
+    def entering(name: str) -> Before:
+        return lambda module, inputs: inside.append(name)
+
+    def leaving(module: nn.Module, inputs: Any, output: Any) -> None:
+        inside.pop()
+
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(entering(name), prepend=True))
+        handles.append(module.register_forward_hook(leaving))
+    try:
+        yield inside
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _why(model: nn.Module, inside: Sequence[str], error: Exception) -> str:
+    name = inside[-1] if inside else ""
+    kind = type(model.get_submodule(name)).__name__
+    where = f"layer {name} ({kind})" if name else f"the net ({kind})"
+    text = str(error).strip()
+    first = (text.splitlines() or [type(error).__name__])[0][:160]
+    if "data-dependent" in text.lower() or "GuardOnDataDependent" in type(error).__name__:
+        first = "what it does next depends on the values that it computes"
+    return (
+        f"{where} can't be written to a model file: {first}. Write it with tensor operations alone "
+        f"(torch.where in the place of if), or keep the net in your own code"
+    )
+
+
+@dataclass
+class _Call:
+    """One call of a layer in the graph: its operations, and the module."""
+
+    name: str
+    module: nn.Module
+    nodes: list[fx.Node]
+
+
+class _Tracer:
+    """Turns one exported graph into a program.
+
+    Args:
+        model: whose layers are looked up by name.
+        exported: of it.
+    """
+
+    def __init__(self, model: nn.Module, exported: torch.export.ExportedProgram) -> None:
+        self.model = model
+        self.exported = exported
+        self.modules = dict(model.named_modules(remove_duplicate=False))
+        self.arrays: dict[str, str] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self.ties: dict[str, str] = {}
+        self.of_tensor: dict[int, str] = {}
+        self.of_node: dict[fx.Node, Array] = {}
+        self.values: dict[fx.Node, int] = {}
+        self.layers: dict[str, Layer] = {}
+        self.ops: list[Op] = []
+        self.computed: set[fx.Node] = set()
+
+    def program(self) -> tuple[Program, dict[str, Tensor]]:
+        self._keep_tensors()
+        graph = self.exported.graph_module.graph
+        images, *others = self._placeholders(graph)
+        if others:
+            raise UserError("a net that reads more than images can't be written to a model file")
+        self.values[images] = 0
+        nodes = [node for node in graph.nodes if node.op == "call_function" and not _is_check(node)]
+        self.computed = self._from_tensors_alone(nodes)
+        for step in self._steps(nodes):
+            if isinstance(step, _Call):
+                self._add_call(step)
+            elif step not in self.computed:
+                self._add(step)
+        (output,) = graph.output_node().args[0]
+        if not isinstance(output, fx.Node) or output not in self.values:
+            raise UserError("a net that gives more than one tensor, or a constant, can't be written")
+        program = Program(self.layers, tuple(self.ops), self.values[output], self.arrays, self.ties)
+        return program, self.tensors
+
+    # ---- tensors
+
+    def _keep_tensors(self) -> None:
+        """Parameters and buffers by name, each once; the exporter's constants."""
+        for sort, named in (
+            ("parameter", self.model.named_parameters(remove_duplicate=False)),
+            ("buffer", self.model.named_buffers(remove_duplicate=False)),
+        ):
+            for name, tensor in named:
+                first = self.of_tensor.setdefault(id(tensor), name)
+                if first != name:
+                    self.ties[name] = first
+                else:
+                    self.arrays[name], self.tensors[name] = sort, tensor.detach()
+        for name, value in self.exported.constants.items():
+            if isinstance(value, Tensor) and name not in self.arrays and name not in self.ties:
+                self.arrays[name], self.tensors[name] = "buffer", value.detach()
+
+    def _placeholders(self, graph: fx.Graph) -> list[fx.Node]:
+        """The graph's inputs that are images; the others become stored tensors."""
+        targets = {
+            spec.arg.name: spec.target
+            for spec in self.exported.graph_signature.input_specs
+            if spec.target is not None
+        }
+        images = []
+        for node in graph.nodes:
+            if node.op == "placeholder":
+                if node.name in targets:
+                    name = str(targets[node.name])
+                    self.of_node[node] = Array(self.ties.get(name, name))
+                else:
+                    images.append(node)
+        return images
+
+    def _from_tensors_alone(self, nodes: Sequence[fx.Node]) -> set[fx.Node]:
+        """Operations that read no image: what computes weights. Those that draw are no such thing."""
+        found: set[fx.Node] = set()
+        for node in nodes:
+            inputs = node.all_input_nodes
+            fresh = not inputs
+            if not fresh and all(given in self.of_node or given in found for given in inputs):
+                found.add(node)
+        return found
+
+    # ---- layers
+
+    def _steps(self, nodes: Sequence[fx.Node]) -> Iterator[_Call | fx.Node]:
+        """Operations in order, those of one call of a layer together, where the call is one value to one."""
+        calls: dict[str, _Call] = {}
+        for node in nodes:
+            found = self._called(node)
+            if found is not None:
+                key, name, module = found
+                calls.setdefault(key, _Call(name, module, [])).nodes.append(node)
+        whole = {call.nodes[-1]: call for call in calls.values() if self._closed(call)}
+        inside = {node for call in whole.values() for node in call.nodes}
+        for node in nodes:
+            if node in whole:
+                yield whole[node]
+            elif node not in inside:
+                yield node
+
+    def _called(self, node: fx.Node) -> tuple[str, str, nn.Module] | None:
+        """The outermost layer whose call a node is part of: the call's key, the layer's name, the layer."""
+        for key, (path, _) in (node.meta.get("nn_module_stack") or {}).items():
+            module = self.modules.get(path)
+            if module is not None and path and _is_layer(module):
+                return key, path, module
+        return None
+
+    def _closed(self, call: _Call) -> bool:
+        """Whether a call reads one value and gives one, and computes it with the layer's own tensors."""
+        own = set(call.nodes)
+        read = {
+            given
+            for node in call.nodes
+            for given in node.all_input_nodes
+            if given not in own and given not in self.of_node and isinstance(given.meta.get("val"), Tensor)
+        } - self.computed
+        given = [node for node in call.nodes if any(user not in own for user in node.users)]
+        if len(read) != 1 or given != [call.nodes[-1]]:
+            return False
+        if not parametrize.is_parametrized(call.module):
+            return True
+        return set(call.module.parametrizations) == {"weight"} and self._weighted(call) is not None  # type: ignore[arg-type]
+
+    def _weighted(self, call: _Call) -> fx.Node | None:
+        """The operation of a call that reads the layer's weight."""
+        names = [node for node in call.nodes if _name(node) in WEIGHTED]
+        return names[0] if len(names) == 1 else None
+
+    def _add_call(self, call: _Call) -> None:
+        images = next(
+            given
+            for node in call.nodes
+            for given in node.all_input_nodes
+            if given in self.values and isinstance(given.meta.get("val"), Tensor)
+        )
+        name = self._place(call.name)
+        if name not in self.layers:
+            self.layers[name] = self._layer(call)
+        self._note(call.nodes[-1], Op("layer", (name, Ref(self.values[images]))))
+
+    def _place(self, name: str) -> str:
+        """A layer inside of another one (timm's fused normalizations) gets a name beside it."""
+        parts = name.split(".")
+        for length in range(1, len(parts)):
+            if ".".join(parts[:length]) in self.layers:
+                return ".".join(parts[: length - 1] + ["_".join(parts[length - 1 :])])
+        return name
+
+    def _layer(self, call: _Call) -> Layer:
+        module = call.module
+        forms = {}
+        if parametrize.is_parametrized(module):
+            node = self._weighted(call)
+            assert node is not None
+            forms["weight"] = self._form(node.args[1], call.name)
+        arrays = {
+            slot: self.of_tensor[id(tensor)]
+            for slot, tensor in (*module._parameters.items(), *module._buffers.items())
+            if tensor is not None
+        }
+        kind, attributes = _made_by(module)
+        return Layer(kind, attributes, arrays, forms)
+
+    def _form(self, weight: Any, name: str) -> Form:
+        """How a weight is computed, from the operations before it."""
+        order: list[fx.Node] = []
+
+        def visit(node: fx.Node) -> None:
+            for given in node.all_input_nodes:
+                if given not in self.of_node and given not in order:
+                    visit(given)
+            order.append(node)
+
+        visit(weight)
+        places = {node: number for number, node in enumerate(order)}
+        ops = [self._op(node, places) for node in order]
+        leaves = [
+            self.of_node[given].name for node in order for given in node.all_input_nodes if given in self.of_node
+        ]
+        trained = [leaf for leaf in dict.fromkeys(leaves) if self.arrays[leaf] == "parameter"]
+        originals = [leaf for leaf in trained if f"{name}.parametrizations." in leaf] or trained
+        return Form(tuple(originals or leaves[:1]), tuple(ops), Ref(places[weight]))
+
+    # ---- operations
+
+    def _add(self, node: fx.Node) -> None:
+        """An operation outside of layers; one with a weight of its own becomes a layer."""
+        promoted = self._promoted(node)
+        if promoted is not None:
+            self._note(node, promoted)
+            return
+        self._need(node)
+        self._note(node, self._op(node, self.values))
+
+    def _need(self, node: fx.Node) -> None:
+        """Compute what an operation reads of the tensors alone."""
+        for given in node.all_input_nodes:
+            if given in self.computed and given not in self.values:
+                self._need(given)
+                self._note(given, self._op(given, self.values))
+
+    def _note(self, node: fx.Node, op: Op) -> None:
+        value = node.meta.get("val")
+        shape = _shape(value) if isinstance(value, Tensor) else None
+        self.ops.append(Op(op.kind, op.inputs, op.attributes, shape))
+        self.values[node] = len(self.ops)
+
+    def _op(self, node: fx.Node, values: dict[fx.Node, int]) -> Op:
+        kind = _kind(node)
+        inputs = [self._argument(given, values) for given in node.args]
+        attributes = {key: self._argument(given, values) for key, given in node.kwargs.items()}
+        flag = operations.MODES.get(kind)
+        if flag is not None:
+            names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
+            place = names.index(flag)
+            if place < len(inputs) and inputs[place] is False:
+                inputs[place] = Word("mode", "training")
+        return Op(kind, tuple(inputs), attributes)
+
+    def _argument(self, given: Any, values: dict[fx.Node, int]) -> Argument:
+        if isinstance(given, fx.Node):
+            return self.of_node[given] if given in self.of_node else Ref(values[given])
+        if isinstance(given, list | tuple):
+            return tuple(self._argument(part, values) for part in given)
+        if given is None or isinstance(given, bool | int | float | str):
+            return given
+        found = operations.word(given)
+        if found is None:
+            raise UserError(f"a net that computes with {given!r} can't be written to a model file")
+        return found
+
+    def _promoted(self, node: fx.Node) -> Op | None:
+        """An operation with the weight of a module that isn't one of torch's layers, as the call of one."""
+        name = _name(node)
+        if name not in WEIGHTED:
+            return None
+        given = _bound(node)
+        images, weight = given["input"], given["weight"]
+        tensors = {slot: given[slot] for slot in SLOTS if isinstance(given.get(slot), fx.Node)}
+        slots = {slot: self.of_node[own].name for slot, own in tensors.items() if own in self.of_node}
+        computed = set(tensors) - set(slots)
+        if images not in self.values or (computed and (computed != {"weight"} or weight not in self.computed)):
+            return None
+        if name == "batch_norm" and ("running_mean" not in slots or given["training"]):
+            return None
+        path = self._owner(node, slots)
+        if path is None:
+            return None
+        if name == "batch_norm" and f"{path}.num_batches_tracked" in self.arrays:
+            slots["num_batches_tracked"] = f"{path}.num_batches_tracked"
+        forms = {"weight": self._form(weight, path)} if computed else {}
+        learned = [*slots.values(), *(name for form in forms.values() for name in form.originals)]
+        if all(self.arrays[name] == "buffer" for name in learned) and name != "batch_norm":
+            return None  # a fixed filter
+        layer = _weighted_layer(name, given, slots, forms)
+        if self.layers.setdefault(path, layer) != layer:
+            return None
+        return Op("layer", (path, Ref(self.values[images])))
+
+    def _owner(self, node: fx.Node, slots: dict[str, str]) -> str | None:
+        """The name under which an operation's layer is kept: that of the module that holds its tensors."""
+        held = next((slots[slot] for slot in ("weight", "running_mean") if slot in slots), None)
+        stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path in self.modules]
+        path = held.rpartition(".")[0] if held is not None else (stack or [""])[-1]
+        return None if not path or any(other.startswith(f"{path}.") for other in self.layers) else path
+
+
+def _is_check(node: fx.Node) -> bool:
+    return not node.users and any(word in str(node.target) for word in operations.CHECKS)
+
+
+def _name(node: fx.Node) -> str:
+    """``conv2d`` of ``aten.conv2d.default``; empty for what is no ATen operator, or another overload."""
+    parts = str(node.target).split(".")
+    return parts[1] if parts[0] == "aten" and parts[-1] in ("default", "padding") else ""
+
+
+def _kind(node: fx.Node) -> str:
+    target = node.target
+    kind = f"size.{target.__name__}" if target in operations.SIZES.values() else str(target)  # type: ignore[union-attr]
+    try:
+        operations.operation(kind)
+    except ValueError:
+        stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
+        where = f"layer {stack[-1]}" if stack and stack[-1] else "the net"
+        raise UserError(
+            f"{where} uses {kind}, which a model file can't hold; write it with torch's plain operations, or "
+            f"keep the net in your own code"
+        ) from None
+    return kind
+
+
+def _shape(value: Tensor) -> tuple[int, ...] | None:
+    """Sizes without the batch, where they are numbers."""
+    sizes = list(value.shape[1:])
+    return tuple(sizes) if all(isinstance(size, int) for size in sizes) else None
+
+
+def _bound(node: fx.Node) -> dict[str, Any]:
+    """Arguments of an ATen operator by name, defaults included."""
+    given = {}
+    for place, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
+        if place < len(node.args):
+            given[argument.name] = node.args[place]
+        else:
+            given[argument.name] = node.kwargs.get(argument.name, argument.default_value)
+    return given
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether a module is kept as it is: one of torch's own layers, or of this package, without hooks."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        return False
+    inner = [name for name, _ in module.named_children() if name != "parametrizations"]
+    sort = type(module).__mro__[1] if parametrize.is_parametrized(module) else type(module)
+    if inner and not sort.__module__.startswith("convsmith.nn."):
+        return False
+    if sort.__module__.startswith("torch.nn.modules."):
+        return getattr(nn, sort.__name__, None) is sort and _arguments(module, sort) is not None
+    if not sort.__module__.startswith("convsmith.nn."):
+        return False
+    return not parametrize.is_parametrized(module) and _technique(module) is not None
+
+
+def _made_by(module: nn.Module) -> tuple[str, dict[str, Argument]]:
+    sort = type(module).__mro__[1] if parametrize.is_parametrized(module) else type(module)
+    if sort.__module__.startswith("torch.nn.modules."):
+        found = _arguments(module, sort)
+    else:
+        found = _technique(module)
+    assert found is not None
+    return found
+
+
+def _arguments(module: nn.Module, sort: type[nn.Module]) -> tuple[str, dict[str, Argument]] | None:
+    """The class of one of torch's layers and the arguments that make it; None where they aren't plain."""
+    found: dict[str, Argument] = {}
+    for name, parameter in inspect.signature(sort.__init__).parameters.items():
+        if name in ("self", "device", "dtype") or parameter.kind in (
+            inspect.Parameter.VAR_POSITIONAL,
+            inspect.Parameter.VAR_KEYWORD,
+        ):
+            continue
+        if name == "bias":
+            found[name] = module.bias is not None
+        elif hasattr(module, name):
+            value = getattr(module, name)
+            if not _is_plain(value):
+                return None
+            found[name] = tuple(value) if isinstance(value, list | tuple) else value
+        elif parameter.default is inspect.Parameter.empty:
+            return None
+    return sort.__name__, {**found, **_measured(module)}
+
+
+def _measured(module: nn.Module) -> dict[str, Argument]:
+    """Channels as the weights have them: what was pruned may still say what it was."""
+    if isinstance(module, nn.Linear):
+        return {"in_features": module.weight.shape[1], "out_features": module.weight.shape[0]}
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        outputs, inputs = module.weight.shape[:2]
+        return {"in_channels": inputs * module.groups, "out_channels": outputs}
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+        return {"num_features": len(module.running_mean)}
+    return {}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _technique(module: nn.Module) -> tuple[str, dict[str, Argument]] | None:
+    """The technique that made a layer of this package, and its arguments."""
+    try:
+        kind, name, arguments = catalog.call_of(module)
+    except TypeError:
+        return None
+    found = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
+    return (f"{kind}:{name}", found) if all(map(_is_plain, found.values())) else None
+
+
+def _weighted_layer(
+    name: str, given: dict[str, Any], slots: dict[str, str], forms: dict[str, Form]
+) -> Layer:
+    """The layer of torch that an operation with a weight is."""
+    if name == "batch_norm":
+        dimensions = given["input"].meta["val"].ndim
+        attributes: dict[str, Argument] = {
+            "num_features": given["running_mean"].meta["val"].shape[0],
+            "eps": given["eps"],
+            "momentum": given["momentum"],
+            "affine": "weight" in slots,
+        }
+        return Layer(f"BatchNorm{max(1, dimensions - 2)}d", attributes, slots, forms)
+    shape = given["weight"].meta["val"].shape
+    bias = given["bias"] is not None
+    if name == "linear":
+        return Layer("Linear", {"in_features": shape[1], "out_features": shape[0], "bias": bias}, slots, forms)
+    padding = given["padding"]
+    attributes = {
+        "in_channels": shape[1] * given["groups"],
+        "out_channels": shape[0],
+        "kernel_size": tuple(shape[2:]),
+        "stride": tuple(given["stride"]),
+        "padding": padding if isinstance(padding, str) else tuple(padding),
+        "dilation": tuple(given["dilation"]),
+        "groups": given["groups"],
+        "bias": bias,
+    }
+    return Layer(WEIGHTED[name], attributes, slots, forms)
