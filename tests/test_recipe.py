@@ -98,11 +98,14 @@ def test_reasons_become_comments_and_the_file_loads_again(tmp_path: Path) -> Non
 def test_every_recipe_survives_its_file(
     tmp_path_factory: pytest.TempPathFactory, epochs: int, rate: float, exclude: list[str], path: str
 ) -> None:
-    recipe = Recipe()
-    recipe.train.epochs = epochs
-    recipe.optimizer = {"sgd": {"lr": rate}}
-    recipe.data.exclude = exclude
-    recipe.data.path = path
+    recipe = Recipe().changed(
+        {
+            "train.epochs": epochs,
+            "optimizer": {"sgd": {"lr": rate}},
+            "data.exclude": exclude,
+            "data.path": path,
+        }
+    )
     file = written(tmp_path_factory.mktemp("recipe"), dump(recipe))
     assert load(file) == recipe
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 import convsmith as cs
 from conftest import make_images
-from convsmith.advice.choices import _settle, fill, precision
+from convsmith.advice import pretrained
+from convsmith.advice.choice import Choice, applied
+from convsmith.advice.choices import fill, planned, precision
+from convsmith.advice.similarity import Similarity
+from convsmith.advice.strategy import Source
 from convsmith.data.dataset import Dataset, prepare
-from convsmith.recipe import Data, Recipe, load
+from convsmith.errors import UserError
+from convsmith.recipe import Data, Plan, load
 
 DEFAULTS = ("data.normalize", "data.sampler", "objective", "schedule")
 
@@ -21,8 +29,8 @@ def dataset(images: Path) -> Dataset:
     return prepare(Data(path=str(images)))
 
 
-def filled(dataset: Dataset, *words: str) -> tuple[Recipe, dict[str, str]]:
-    return fill(load(overrides=list(words)), dataset)
+def filled(dataset: Dataset, *words: str) -> tuple[Plan, dict[str, str]]:
+    return planned(load(overrides=["data.path=images", "train.precision=32-true", *words]), dataset)
 
 
 def test_small_images_get_a_small_net_and_large_ones_one_that_subsamples(
@@ -59,12 +67,45 @@ def test_grey_images_are_not_mirrored(dataset: Dataset, tmp_path: Path) -> None:
 
 
 def test_what_the_recipe_says_stays_and_nothing_is_left_open(dataset: Dataset) -> None:
-    given = load(overrides=["model=lenet5", "data.augment={}", "data.batch_size=7", "optimizer.sgd.lr=1"])
-    recipe, reasons = fill(given, dataset)
+    words = ["model=lenet5", "data.augment={}", "data.batch_size=7", "optimizer.sgd.lr=1"]
+    recipe, reasons = filled(dataset, *words)
     # What stays at its default has its reason too.
     assert set(reasons) - set(DEFAULTS) == {"data.size", "train.epochs"}
     assert (recipe.model, recipe.data.augment, recipe.data.batch_size) == ("lenet5", {}, 7)
-    assert given.data.size is None, "the caller's recipe is left as it was"
+    assert recipe.data.size == 16
+
+
+@pytest.mark.parametrize("words", [[], ["model=lenet5", "objective.l2=null", "train.finetune=head"]])
+def test_choices_are_a_function_of_what_is_given(dataset: Dataset, words: list[str]) -> None:
+    """Asked twice, the advice says the same, and leaves recipe and data set as they were."""
+    recipe = load(overrides=words)
+    source = Source(new_head=True, normalized=True, similarity=Similarity(0.9, 0.8, 100), length=3.0)
+    before = recipe.model_copy(deep=True), copy.deepcopy(vars(dataset))
+    first = [*fill(recipe, dataset, source), *pretrained.choose(recipe, dataset)[0]]
+    assert first == [*fill(recipe, dataset, source), *pretrained.choose(recipe, dataset)[0]]
+    assert recipe == before[0]
+    assert recipe.model_fields_set == before[0].model_fields_set
+    for name in ("findings", "reasons", "classes", "items", "size", "stored"):
+        assert vars(dataset)[name] == before[1][name]
+    keys = [choice.key for choice in first]
+    assert "data.size" in keys
+    assert ("train.finetune" in keys) == (not words), "what was chosen already is no choice"
+
+
+def test_a_plan_does_not_change(dataset: Dataset) -> None:
+    plan, _ = filled(dataset)
+    with pytest.raises(ValidationError, match="frozen"):
+        plan.model = "lenet5"  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        plan.data.size = 3  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        Choice("model", "lenet5").key = "data"  # type: ignore[misc]
+
+
+def test_a_plan_has_no_gaps(dataset: Dataset) -> None:
+    recipe = load(overrides=["data.path=images"])
+    with pytest.raises(UserError, match="train.precision is missing"):
+        applied(recipe, fill(recipe, dataset))
 
 
 def test_paths_hold_from_any_folder(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,16 +130,20 @@ def test_a_gpu_trains_in_mixed_precision_without_a_flag(images: Path, tmp_path: 
 
 
 def test_places_that_techniques_name_survive_a_change_of_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "costs.csv").write_text("x")
-    section = {"table": {"file": "costs.csv"}, "other": {"class_weight": {"confusion": {"run": "nowhere"}}}}
-    _settle(section)
-    assert section["table"] == {"file": str(tmp_path / "costs.csv")}
-    assert section["other"] == {"class_weight": {"confusion": {"run": "nowhere"}}}, (
-        "left for its own sentence"
+    plan, _ = filled(
+        dataset,
+        "data.costs.table.file=costs.csv",
+        "objective={weighted_cross_entropy: {class_weight: {confusion: {run: costs.csv}}}}",
+        "train.finetune.joint.source=nowhere",
     )
+    absolute = str(tmp_path / "costs.csv")
+    assert plan.data.costs == {"table": {"file": absolute}}
+    assert plan.objective == {"weighted_cross_entropy": {"class_weight": {"confusion": {"run": absolute}}}}
+    assert plan.train.finetune == {"joint": {"source": "nowhere"}}, "left for its own sentence"
 
 
 def test_small_data_get_more_epochs_and_given_ones_stay(dataset: Dataset) -> None:

@@ -58,8 +58,9 @@ def test_a_run_starts_from_torchvisions_file(tmp_path: Path, images: Path) -> No
     torch.manual_seed(0)
     reference = torchvision.models.squeezenet1_1(weights=None)
     save_file(reference.state_dict(), tmp_path / "weights.safetensors")
-    recipe = recipes.load(None, ["model=squeezenet1_1"])
-    recipe.train.start_from = str(tmp_path / "weights.safetensors")
+    recipe = recipes.load(
+        None, ["model=squeezenet1_1", f"train.start_from={tmp_path / 'weights.safetensors'}"]
+    )
     begin = initial(recipe, prepare(recipes.Data(path=str(images), size=32)))
     assert begin.new_head
     assert "the head (fc.weight, fc.bias) is new" in begin.findings[0].seen

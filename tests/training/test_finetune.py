@@ -39,8 +39,7 @@ def assembled(source: tuple[Path, Path], tuning: str, *words: str) -> Fit:
     data, run = source
     base = ["data.augment={}", "train.device=cpu", "train.epochs=4", "data.batch_size=24"]
     recipe = recipes.load(None, [*base, f"train.finetune={tuning}", *words])
-    recipe.data.path, recipe.train.start_from = str(data), str(run)
-    ready = prepared(recipe)
+    ready = prepared(recipe.changed({"data.path": str(data), "train.start_from": str(run)}))
     return assemble(ready.recipe, ready.dataset, ready.fabric, ready.begin)
 
 
@@ -125,8 +124,7 @@ def test_views_are_augmented_pictures_one_drawn_an_epoch(source: tuple[Path, Pat
     recipe = recipes.load(
         None, ["train.device=cpu", "train.finetune={head: {views: 3}}", "data.batch_size=24"]
     )
-    recipe.data.path, recipe.train.start_from = str(data), str(run)
-    ready = prepared(recipe)
+    ready = prepared(recipe.changed({"data.path": str(data), "train.start_from": str(run)}))
     state = assemble(ready.recipe, ready.dataset, ready.fabric, ready.begin)
     feed = state.train
     assert isinstance(feed, features.FeatureBatches)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import nn
 
-from convsmith.advice.choices import fill
+from convsmith.advice.choices import planned
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.errors import UserError
 from convsmith.recipe import Data, load
@@ -26,8 +26,15 @@ def dataset(images: Path) -> Dataset:
 
 
 def assembled(dataset: Dataset, *words: str) -> Fit:
-    base = ["model=lenet5", "data.batch_size=12", "train.epochs=2", "data.augment={}", "train.device=cpu"]
-    recipe, _ = fill(load(overrides=[*base, *words]), dataset)
+    base = [
+        "data.path=images",
+        "model=lenet5",
+        "data.batch_size=12",
+        "train.epochs=2",
+        "data.augment={}",
+        "train.device=cpu",
+    ]
+    recipe, _ = planned(load(overrides=[*base, *words]), dataset)
     return assemble(recipe, dataset, Fabric(accelerator="cpu", devices=1))
 
 
@@ -196,9 +203,8 @@ def test_it_learns(dataset: Dataset) -> None:
 
 def test_mixed_precision_learns_the_same(dataset: Dataset) -> None:
     base = assembled(dataset, "train.epochs=1")
-    recipe, _ = fill(
-        load(overrides=["model=lenet5", "data.batch_size=12", "train.epochs=1", "data.augment={}"]), dataset
-    )
+    words = ["data.path=images", "model=lenet5", "data.batch_size=12", "train.epochs=1", "data.augment={}"]
+    recipe, _ = planned(load(overrides=words), dataset)
     mixed = assemble(recipe, dataset, Fabric(accelerator="cpu", devices=1, precision="bf16-mixed"))
     fit(base)
     fit(mixed)
@@ -238,9 +244,8 @@ def test_compiled_learns_the_same(dataset: Dataset) -> None:
 def test_on_the_gpu(dataset: Dataset) -> None:
     """CPU and GPU agree on an epoch within float tolerance, and the pixels live on the GPU."""
     cpu = assembled(dataset, "train.epochs=1")
-    recipe, _ = fill(
-        load(overrides=["model=lenet5", "data.batch_size=12", "train.epochs=1", "data.augment={}"]), dataset
-    )
+    words = ["data.path=images", "model=lenet5", "data.batch_size=12", "train.epochs=1", "data.augment={}"]
+    recipe, _ = planned(load(overrides=words), dataset)
     gpu = assemble(recipe, dataset, Fabric(accelerator="cuda", devices=1))
     fit(cpu)
     fit(gpu)

@@ -55,7 +55,7 @@ def findings(out: Path) -> str:
 @pytest.mark.parametrize("how", ["interpolate", "fully_convolutional"])
 def test_what_was_learned_survives(source: tuple[Path, Path], tmp_path: Path, size: int, how: str) -> None:
     """Without any training at the new size, both know most of what they knew; the report says how."""
-    found = begin(source, tmp_path / "run", size, f"train.refit={how}")
+    found = begin(source, tmp_path / "run", size, f"train.resize_weights={how}")
     assert found["accuracy"] > 0.7
     said = findings(tmp_path / "run")
     if how == "interpolate" and size != 28:
@@ -69,7 +69,7 @@ def test_what_was_learned_survives(source: tuple[Path, Path], tmp_path: Path, si
 
 @pytest.mark.parametrize("size", [32, 40])
 def test_made_anew_it_knows_nothing_and_says_so(source: tuple[Path, Path], tmp_path: Path, size: int) -> None:
-    found = begin(source, tmp_path / "run", size, "train.refit=new")
+    found = begin(source, tmp_path / "run", size, "train.resize_weights=new")
     assert found["accuracy"] < 0.7
     assert f"fc1.weight: made anew for images of {size} pixels" in findings(tmp_path / "run")
 
@@ -116,4 +116,4 @@ def test_color_kernels_are_summed_for_grey_images() -> None:
 
 def test_a_window_too_small_is_refused(source: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(cs.UserError, match="a net for 28 pixels can't slide over 24"):
-        begin(source, tmp_path / "run", 24, "train.refit=fully_convolutional")
+        begin(source, tmp_path / "run", 24, "train.resize_weights=fully_convolutional")

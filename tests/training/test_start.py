@@ -35,9 +35,8 @@ def source(folder: Path, classes: int) -> tuple[RunDirectory, dict[str, torch.Te
 
 def planned(path: object, *words: str) -> Recipe:
     recipe = load(overrides=list(words))
-    recipe.train.start_from = str(path)
-    recipe.model = start.architecture(recipe, 16)
-    return recipe
+    recipe = recipe.changed({"train.start_from": str(path)})
+    return recipe.changed({"model": start.architecture(recipe, 16)})
 
 
 def test_a_run_of_as_many_classes_is_taken_whole(dataset: Dataset, tmp_path: Path) -> None:

@@ -101,8 +101,8 @@ def test_a_sweep_on_the_command_line(images: Path, convsmith: Run) -> None:
         (["report", "nowhere", "elsewhere"], "nowhere holds no run"),
         (["advise", "digits", "--set", "train.finetune=heads"], "did you mean 'head'"),
         (
-            ["train", "digits", "--out", "x", "--set", "train.refit=stretch"],
-            "train.refit='stretch' is not valid",
+            ["train", "digits", "--out", "x", "--set", "train.resize_weights=stretch"],
+            "train.resize_weights='stretch' is not valid",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.errors import UserError, shown
-from convsmith.recipe import Recipe
+from convsmith.recipe import Plan
 from convsmith.run.directory import RunDirectory
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class Evidence:
     health.csv by what and name, one an epoch; ``counts`` the images by split and class.
     """
 
-    recipe: Recipe
+    recipe: Plan
     rows: list[dict[str, float]] = field(default_factory=list)
     steps: list[tuple[int, int, float]] = field(default_factory=list)
     health: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -67,7 +67,6 @@ class Evidence:
     @cached_property
     def optimizer(self) -> tuple[str, dict[str, Any]]:
         """The recipe's, with the arguments that it leaves to their defaults."""
-        assert self.recipe.optimizer is not None
         name, given = catalog.split("optimizer", self.recipe.optimizer)
         signature = inspect.signature(catalog.load("optimizer", name)).parameters
         usual = {k: p.default for k, p in signature.items() if p.default is not inspect.Parameter.empty}
@@ -91,7 +90,7 @@ class Evidence:
         """
         name, arguments = self.optimizer
         images = sum(self.counts.get("train", {}).values())
-        updates = images / (self.recipe.data.batch_size or 1) / self.recipe.train.accumulate
+        updates = images / self.recipe.data.batch_size / self.recipe.train.accumulate
         total = 0.0
         for epoch, row in enumerate(self.rows):
             sizes = []
@@ -137,7 +136,7 @@ def gather(run: RunDirectory) -> Evidence:
         raise UserError(f"{shown(run.path)} has not trained a single epoch; there is nothing to diagnose yet")
     health = _read(run.health, lambda: _health(run))
     counts = run.read_json(run.data)["counts"]
-    return Evidence(recipes.load(run.recipe), rows, steps, health, counts)
+    return Evidence(recipes.load_plan(run.recipe), rows, steps, health, counts)
 
 
 def _read(file: Path, reader: Callable[[], T]) -> T:

@@ -1,35 +1,40 @@
-"""Whether to begin with trained weights where nobody has named a net."""
+"""Trained weights to start from, where the recipe names no net."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from convsmith.advice.choice import Choice
 from convsmith.data.dataset import Dataset
 from convsmith.findings import Finding
 from convsmith.recipe import Recipe
 
-# Below this side a net that halves the image five times has nothing left to look at.
+# Largest side in pixels for which nets that halve the image five times are too coarse.
 SMALL = 40
-# For photographs: subsamples early, and has weights of ImageNet.
+# Net for larger images; ImageNet's weights exist for it.
 NET = "timm:resnet18"
+SUBSAMPLES = "a ResNet that subsamples early"
 
 
-def choose(recipe: Recipe, dataset: Dataset, reasons: dict[str, str]) -> None:
-    """Start from ImageNet's weights where images are photographs and the weights are at hand.
+def choose(recipe: Recipe, dataset: Dataset) -> tuple[list[Choice], list[Finding]]:
+    """Choose ImageNet's weights for photographs if the weights are on this machine; else recommend them.
 
-    A training downloads nothing that it wasn't asked for: weights that aren't there become a finding.
+    A training downloads nothing that it wasn't asked for.
+
+    Returns:
+        choices, and findings; both empty where net or source are chosen already, or weights would not help.
     """
     free = recipe.model is None and "start_from" not in recipe.train.model_fields_set
     if not free or dataset.encoding is not None or dataset.channels != 3 or dataset.size <= SMALL:
-        return
+        return [], []
     why = "features of a million photographs make up for those that a small data set lacks"
     source = "Yosinski et al. 2014; Kornblith et al. 2019"
     if cached(NET):
-        recipe.train.start_from = NET
-        reasons["train.start_from"] = f"{why} ({source}); its weights are in this machine's cache"
-        reasons["model"] = f"images of {dataset.size} pixels: a ResNet that subsamples early"
-        return
-    dataset.findings.append(
+        return [
+            Choice("train.start_from", NET, f"{why} ({source}); its weights are in this machine's cache"),
+            Choice("model", NET, f"images of {dataset.size} pixels: {SUBSAMPLES}"),
+        ], []
+    return [], [
         Finding(
             seen=f"{len(dataset.train):,} photographs train a net from random weights",
             means="it must learn edges and textures too, from these images alone",
@@ -38,7 +43,7 @@ def choose(recipe: Recipe, dataset: Dataset, reasons: dict[str, str]) -> None:
             source=source,
             name="from_scratch",
         )
-    )
+    ]
 
 
 def cached(name: str) -> bool:

@@ -31,28 +31,24 @@ def rate(e: Evidence, rate: float) -> str:
 
 def parts(e: Evidence, **parts: str) -> tuple[str, ...]:
     """Overrides for those parts that the net takes by name."""
-    assert e.recipe.model is not None
     name, _ = catalog.split("model", e.recipe.model)
     known = catalog.card("model", catalog.base_name(name)).arguments
     return tuple(f"model.{name}.{part}={value}" for part, value in parts.items() if part in known)
 
 
 def wider(e: Evidence) -> tuple[str, ...]:
-    assert e.recipe.model is not None
     name, arguments = catalog.split("model", e.recipe.model)
     return (f"model.{name}.width={2 * arguments['width']}",) if "width" in arguments else ()
 
 
 def shortcuts(e: Evidence) -> tuple[str, ...]:
     """Around the layers of a net that was built without."""
-    assert e.recipe.model is not None
     name, arguments = catalog.split("model", e.recipe.model)
     return (f"model.{name}.plain=false",) if arguments.get("plain") else ()
 
 
 def dropout(e: Evidence) -> tuple[str, float] | None:
     """The recipe's key of the dropout and its share, if the net has one."""
-    assert e.recipe.model is not None
     name, arguments = catalog.split("model", e.recipe.model)
     given = arguments.get("dropout")
     if isinstance(given, dict):

@@ -1,17 +1,18 @@
-"""How to tune a trained net: the notes' four strategies, by how many images there are and how similar."""
+"""The fine-tuning of a trained net: four strategies, by the number of images and their similarity."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from convsmith.advice.choice import Choice
 from convsmith.advice.similarity import Similarity
 from convsmith.data.dataset import Dataset
 from convsmith.recipe import Recipe, Section
 
-# The line between few and enough images a class: where the best strategy changed in benchmarks/finetune.py.
+# Images a class from which on there are enough: where the best strategy changed in benchmarks/finetune.py.
 FEW = 100
-# By (few, similar): the notes' four strategies. For few and unlike images they name joint fine-tuning, which
-# needs the source's images; without them, all stages were best in benchmarks/finetune.py.
+# The study notes' four strategies by (few, similar). For few and unlike images they name joint fine-tuning,
+# which needs the source's images; without those, all stages were best in benchmarks/finetune.py.
 STRATEGIES: dict[tuple[bool, bool], Section] = {
     (True, True): "head",
     (False, True): {"last_stages": {"stages": 2}},
@@ -22,11 +23,13 @@ STRATEGIES: dict[tuple[bool, bool], Section] = {
 
 @dataclass(frozen=True)
 class Source:
-    """What is known of the net that a training starts from.
+    """Facts about the net that a training starts from.
 
-    ``new_head``: all but its classifier is trained; ``normalized``: it is known how its images were;
-    ``similarity``: of the new images to the source's; ``length``: mean squared length of the features that
-    its classifier reads.
+    Args:
+        new_head: whether its classifier is new, and all else trained.
+        normalized: whether the normalization of its images is known.
+        similarity: of the new images to the source's; None if it was not measured.
+        length: mean squared length of the features that its classifier reads; None if not measured.
     """
 
     new_head: bool = False
@@ -35,22 +38,33 @@ class Source:
     length: float | None = None
 
 
-def choose(recipe: Recipe, dataset: Dataset, source: Source, reasons: dict[str, str]) -> None:
-    """How a trained net is tuned, by how many images there are and how similar they are to the source's."""
+def choose(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:
+    """Normalization and fine-tuning of a trained net, where the recipe leaves them open.
+
+    The fine-tuning follows from how many images there are and how similar they are to the source's.
+    """
+    found: list[Choice] = []
+    if source is None:
+        return found
     if source.normalized and "normalize" not in recipe.data.model_fields_set:
-        recipe.data.normalize.mean = "source"
-        reasons["data.normalize"] = "the weights were trained on images normalized so"
-    if not source.new_head or "finetune" in recipe.train.model_fields_set or source.similarity is None:
-        return
+        why = "the weights were trained on images normalized so"
+        found.append(Choice("data.normalize", {"mean": "source"}, why))
     counts = dataset.class_counts()
-    assert counts is not None
-    each, found = float(counts.float().median()), source.similarity
+    chosen = "finetune" in recipe.train.model_fields_set
+    if source.new_head and not chosen and source.similarity is not None and counts is not None:
+        found.append(_finetuning(float(counts.float().median()), source.similarity))
+    return found
+
+
+def _finetuning(each: float, found: Similarity) -> Choice:
+    """The strategy for ``each`` images a class, as similar to the source's as ``found`` says."""
     few, similar = each < FEW, found.similar
-    recipe.train.finetune = STRATEGIES[few, similar]
-    reasons["train.finetune"] = (
+    return Choice(
+        "train.finetune",
+        STRATEGIES[few, similar],
         f"{each:g} images a class ({'few' if few else 'enough'}: the line is {FEW}); a linear probe gets "
         f"{100 * found.last:.0f}% right on the source's last features, {100 * found.before:.0f}% on those of "
         f"the stage before: {'similar' if similar else 'unlike'}, its last stage "
         f"{'helps' if similar else 'loses what these classes need'}"
-        + ("; with the source's images at hand, joint learns them beside" if few and not similar else "")
+        + ("; with the source's images at hand, joint learns them beside" if few and not similar else ""),
     )

@@ -11,7 +11,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from convsmith.catalog import technique
+from convsmith.catalog import Place, technique
 from convsmith.data.area_crop import boxed, boxes
 from convsmith.errors import UserError, shown
 
@@ -76,7 +76,7 @@ class GuidedCrop:
         self,
         size: int,
         files: Sequence[Path],
-        maps: str | None = None,
+        maps: Annotated[str, Place()] | None = None,
         scale: tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]] = (0.25, 1.0),
         ratio: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (3 / 4, 4 / 3),
         focus: Annotated[float, Ge(0)] = 1.0,

@@ -8,9 +8,10 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from convsmith import catalog
-from convsmith.catalog import Spec, technique
+from convsmith.catalog import technique
 from convsmith.nn.classifier import Classifier, require
 from convsmith.nn.parts import Parts
+from convsmith.nn.sections import Activation, Dropout, Initialization, Neck, Norm, Pooling
 
 Size = Annotated[int, Ge(1)]
 SMALLEST = 63
@@ -70,12 +71,12 @@ def alexnet(
     in_channels: Size = 3,
     size: Size = 224,
     branches: Literal[1, 2] = 2,
-    activation: Spec = "relu",
-    norm: Spec = "local_response",
-    pooling: Spec = "max",
-    dropout: Spec = "inverted",
-    neck: Spec = "none",
-    init: Spec = "he",
+    activation: Activation = "relu",
+    norm: Norm = "local_response",
+    pooling: Pooling = "max",
+    dropout: Dropout = "inverted",
+    neck: Neck = "none",
+    init: Initialization = "he",
 ) -> AlexNet:
     """AlexNet: input (N, in_channels, size, size), size >= 63, output logits (N, num_classes).
 

@@ -14,8 +14,9 @@ from huggingface_hub import constants
 from torch import nn
 
 from convsmith import catalog
-from convsmith.catalog import Spec, technique
+from convsmith.catalog import Fetched, Spec, technique
 from convsmith.errors import UserError, nearest
+from convsmith.nn.sections import Activation, Initialization, Norm, Pooling
 from convsmith.nn.swap import Kind, swap
 
 Size = Annotated[int, Ge(1)]
@@ -33,12 +34,12 @@ def backbone(
     num_classes: Size = 1000,
     in_channels: Size = 3,
     size: Size = 224,
-    pretrained: bool = False,
+    pretrained: Annotated[bool, Fetched()] = False,
     drop_rate: Annotated[float, Ge(0)] = 0.0,
-    activation: Spec | None = None,
-    norm: Spec | None = None,
-    pooling: Spec | None = None,
-    init: Spec | None = None,
+    activation: Activation | None = None,
+    norm: Norm | None = None,
+    pooling: Pooling | None = None,
+    init: Initialization | None = None,
 ) -> nn.Module:
     """The net that timm calls ``architecture``: input (N, in_channels, H, W), output logits (N, num_classes).
 

@@ -10,7 +10,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from convsmith import catalog
-from convsmith.catalog import Spec, technique
+from convsmith.catalog import Kind, Spec, technique
 from convsmith.errors import UserError
 from convsmith.nn.dense import to_fully_convolutional
 
@@ -71,7 +71,7 @@ def fully_convolutional(
     num_classes: Size = 10,
     in_channels: Size = 1,
     size: Size = 28,
-    model: Spec = "lenet5",
+    model: Annotated[Spec, Kind("model")] = "lenet5",
     trained_size: Size = 28,
 ) -> FullyConvolutional:
     """The net that ``model`` names for images of ``trained_size``, slid over images of ``size`` pixels.
@@ -88,7 +88,7 @@ def fully_convolutional(
     if size < trained_size:
         raise UserError(
             f"a net for {trained_size} pixels can't slide over {size}; set data.size to at least "
-            f"{trained_size}, or train.refit=interpolate"
+            f"{trained_size}, or train.resize_weights=interpolate"
         )
     net = catalog.build("model", model, num_classes=num_classes, in_channels=in_channels, size=trained_size)
     return FullyConvolutional(net, (in_channels, trained_size, trained_size))

@@ -9,9 +9,10 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from convsmith import catalog
-from convsmith.catalog import Spec, technique
+from convsmith.catalog import technique
 from convsmith.nn.classifier import Classifier, require
 from convsmith.nn.parts import Parts
+from convsmith.nn.sections import Activation, Dropout, Initialization, Neck, Norm, Pooling
 
 Size = Annotated[int, Ge(1)]
 
@@ -121,12 +122,12 @@ def googlenet(
     in_channels: Size = 3,
     size: Size = 224,
     large: Literal[3, 5] = 5,
-    activation: Spec = "relu",
-    norm: Spec = "local_response",
-    pooling: Spec = "max",
-    dropout: Spec | None = None,
-    neck: Spec = "none",
-    init: Spec = "he",
+    activation: Activation = "relu",
+    norm: Norm = "local_response",
+    pooling: Pooling = "max",
+    dropout: Dropout | None = None,
+    neck: Neck = "none",
+    init: Initialization = "he",
 ) -> GoogLeNet:
     """GoogLeNet: input (N, in_channels, H, W), H, W >= 31, output logits (N, num_classes).
 

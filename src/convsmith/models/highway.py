@@ -10,9 +10,10 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from convsmith import catalog
-from convsmith.catalog import Spec, technique
+from convsmith.catalog import technique
 from convsmith.nn.classifier import Classifier, require
 from convsmith.nn.parts import Parts
+from convsmith.nn.sections import Activation, Dropout, Initialization, Neck, Norm, Pooling
 
 Size = Annotated[int, Ge(1)]
 Bias = Annotated[float, Le(0)]
@@ -110,7 +111,7 @@ class HighwayNet(Classifier):
         return maps
 
 
-def _initialize(model: nn.Module, init: Spec) -> None:
+def _initialize(model: nn.Module, init: Initialization) -> None:
     catalog.build("init", init)(model)
     for layer in model.modules():
         if isinstance(layer, Gate):
@@ -132,10 +133,10 @@ def highway(
     size: Size = 28,
     width: Size = 50,
     gate_bias: Bias = -2.0,
-    activation: Spec = "relu",
-    dropout: Spec = "none",
-    neck: Spec = "none",
-    init: Spec = "he",
+    activation: Activation = "relu",
+    dropout: Dropout = "none",
+    neck: Neck = "none",
+    init: Initialization = "he",
 ) -> HighwayPerceptron:
     """Highway perceptron: input (N, in_channels, size, size), output logits (N, num_classes).
 
@@ -172,12 +173,12 @@ def highway_cnn(
     size: Size = 32,
     width: Size = 32,
     gate_bias: Bias = -2.0,
-    activation: Spec = "relu",
-    norm: Spec = "none",
-    pooling: Spec = "max",
-    dropout: Spec = "none",
-    neck: Spec = "none",
-    init: Spec = "he",
+    activation: Activation = "relu",
+    norm: Norm = "none",
+    pooling: Pooling = "max",
+    dropout: Dropout = "none",
+    neck: Neck = "none",
+    init: Initialization = "he",
 ) -> HighwayNet:
     """Convolutional highway net: input (N, in_channels, H, W), H, W >= 4, output logits (N, num_classes).
 

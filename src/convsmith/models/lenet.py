@@ -8,9 +8,10 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from convsmith import catalog
-from convsmith.catalog import Spec, technique
+from convsmith.catalog import technique
 from convsmith.nn.classifier import Classifier, require
 from convsmith.nn.parts import Parts
+from convsmith.nn.sections import Activation, Dropout, Initialization, Neck, Norm, Pooling
 
 Size = Annotated[int, Ge(1)]
 
@@ -72,12 +73,12 @@ def lenet5(
     num_classes: Size = 10,
     in_channels: Size = 1,
     size: Size = 28,
-    activation: Spec = "relu",
-    norm: Spec = "none",
-    pooling: Spec = "max",
-    dropout: Spec = "none",
-    neck: Spec = "none",
-    init: Spec = "xavier",
+    activation: Activation = "relu",
+    norm: Norm = "none",
+    pooling: Pooling = "max",
+    dropout: Dropout = "none",
+    neck: Neck = "none",
+    init: Initialization = "xavier",
 ) -> LeNet5:
     """LeNet-5: input (N, in_channels, size, size), size >= 16, output logits (N, num_classes).
 
@@ -103,10 +104,10 @@ def lenet300_100(
     num_classes: Size = 10,
     in_channels: Size = 1,
     size: Size = 28,
-    activation: Spec = "relu",
-    dropout: Spec = "none",
-    neck: Spec = "none",
-    init: Spec = "xavier",
+    activation: Activation = "relu",
+    dropout: Dropout = "none",
+    neck: Neck = "none",
+    init: Initialization = "xavier",
 ) -> LeNet300:
     """LeNet-300-100: input (N, in_channels, size, size), output logits (N, num_classes).
 

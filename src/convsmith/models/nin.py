@@ -8,9 +8,10 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from convsmith import catalog
-from convsmith.catalog import Spec, technique
+from convsmith.catalog import technique
 from convsmith.nn.classifier import ConvClassifier, require
 from convsmith.nn.parts import Parts
+from convsmith.nn.sections import Activation, Dropout, Initialization, Norm, Pooling
 
 Size = Annotated[int, Ge(1)]
 
@@ -58,11 +59,11 @@ def nin(
     num_classes: Size = 10,
     in_channels: Size = 3,
     size: Size = 32,
-    activation: Spec = "relu",
-    norm: Spec = "none",
-    pooling: Spec = "max",
-    dropout: Spec = "inverted",
-    init: Spec = "he",
+    activation: Activation = "relu",
+    norm: Norm = "none",
+    pooling: Pooling = "max",
+    dropout: Dropout = "inverted",
+    init: Initialization = "he",
 ) -> NIN:
     """Network in network: input (N, in_channels, H, W), H, W >= 4, output logits (N, num_classes).
 

@@ -10,9 +10,19 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from convsmith import catalog
-from convsmith.catalog import Spec, technique
+from convsmith.catalog import technique
 from convsmith.nn.classifier import Classifier
 from convsmith.nn.parts import Parts
+from convsmith.nn.sections import (
+    Activation,
+    Convolution,
+    Dropout,
+    GlobalPooling,
+    Initialization,
+    Neck,
+    Norm,
+    Pooling,
+)
 
 Size = Annotated[int, Ge(1)]
 
@@ -163,14 +173,14 @@ def small_resnet(
     num_classes: Size = 10,
     in_channels: Size = 3,
     width: Size = 16,
-    activation: Spec = "relu",
-    norm: Spec = "batch",
-    dropout: Spec = "none",
-    neck: Spec = "none",
-    convolution: Spec = "plain",
-    global_pooling: Spec = "average",
+    activation: Activation = "relu",
+    norm: Norm = "batch",
+    dropout: Dropout = "none",
+    neck: Neck = "none",
+    convolution: Convolution = "plain",
+    global_pooling: GlobalPooling = "average",
     plain: bool = False,
-    init: Spec = "he",
+    init: Initialization = "he",
 ) -> ResNet:
     """ResNet for small images: input (N, in_channels, H, W), output logits (N, num_classes).
 
@@ -215,15 +225,15 @@ def resnet(
     num_classes: Size = 1000,
     in_channels: Size = 3,
     width: Size = 64,
-    activation: Spec = "relu",
-    norm: Spec = "batch",
-    pooling: Spec = "max",
-    dropout: Spec = "none",
-    neck: Spec = "none",
-    convolution: Spec = "plain",
-    global_pooling: Spec = "average",
+    activation: Activation = "relu",
+    norm: Norm = "batch",
+    pooling: Pooling = "max",
+    dropout: Dropout = "none",
+    neck: Neck = "none",
+    convolution: Convolution = "plain",
+    global_pooling: GlobalPooling = "average",
     plain: bool = False,
-    init: Spec = "he",
+    init: Initialization = "he",
 ) -> ResNet:
     """ResNet for photographs: input (N, in_channels, H, W), output logits (N, num_classes).
 

@@ -9,9 +9,10 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from convsmith import catalog
-from convsmith.catalog import Spec, technique
+from convsmith.catalog import technique
 from convsmith.nn.classifier import ConvClassifier, require
 from convsmith.nn.parts import Parts
+from convsmith.nn.sections import Activation, Dropout, Initialization, Norm, Pooling
 
 Size = Annotated[int, Ge(1)]
 
@@ -80,11 +81,11 @@ def squeezenet(
     num_classes: Size = 1000,
     in_channels: Size = 3,
     size: Size = 224,
-    activation: Spec = "relu",
-    norm: Spec = "none",
-    pooling: Spec = "max",
-    dropout: Spec = "inverted",
-    init: Spec = "he",
+    activation: Activation = "relu",
+    norm: Norm = "none",
+    pooling: Pooling = "max",
+    dropout: Dropout = "inverted",
+    init: Initialization = "he",
 ) -> SqueezeNet:
     """SqueezeNet 1.0 or 1.1: input (N, in_channels, H, W), output logits (N, num_classes).
 

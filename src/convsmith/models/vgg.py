@@ -8,9 +8,10 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from convsmith import catalog
-from convsmith.catalog import Spec, technique
+from convsmith.catalog import technique
 from convsmith.nn.classifier import Classifier, require
 from convsmith.nn.parts import Parts
+from convsmith.nn.sections import Activation, Convolution, Dropout, Initialization, Neck, Norm, Pooling
 
 Size = Annotated[int, Ge(1)]
 # Convolutions in each of the five stages: columns A, B, D and E of the paper's table 1.
@@ -85,13 +86,13 @@ def vgg(
     size: Size = 224,
     width: Size = 64,
     hidden: Annotated[int, Ge(0)] = 4096,
-    activation: Spec = "relu",
-    norm: Spec = "none",
-    pooling: Spec = "max",
-    dropout: Spec = "inverted",
-    neck: Spec = "none",
-    convolution: Spec = "plain",
-    init: Spec = "he",
+    activation: Activation = "relu",
+    norm: Norm = "none",
+    pooling: Pooling = "max",
+    dropout: Dropout = "inverted",
+    neck: Neck = "none",
+    convolution: Convolution = "plain",
+    init: Initialization = "he",
 ) -> VGG:
     """VGG-11, 13, 16 or 19: input (N, in_channels, size, size), size >= 32, output logits (N, num_classes).
 

@@ -11,7 +11,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from convsmith import catalog
-from convsmith.catalog import Spec, technique
+from convsmith.catalog import Kind, Spec, technique
 from convsmith.errors import UserError
 from convsmith.nn.init import Init
 
@@ -116,7 +116,7 @@ def patterns(
     filters: Sequence[Pattern] = PATTERNS,
     fixed: bool = False,
     gain: Annotated[float, Gt(0)] = 2**0.5,
-    rest: Spec = "he",
+    rest: Annotated[Spec, Kind("init")] = "he",
 ) -> Init:
     """The first convolution gets hand-made kernels, all else is initialized as ``rest`` says.
 

@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
-from convsmith.catalog import technique
+from convsmith.catalog import Place, technique
 from convsmith.errors import UserError
 from convsmith.objectives.costs import confusion_counts
 
@@ -76,7 +76,7 @@ def effective_number(counts: Tensor, beta: Annotated[float, Ge(0), Lt(1)] = 0.99
 def confusion(
     counts: Tensor,
     classes: Sequence[str],
-    run: str | None = None,
+    run: Annotated[str, Place()] | None = None,
     power: Annotated[float, Gt(0)] = 1.0,
 ) -> Tensor:
     """w_k ~ e_k^power, e_k = (wrong + 1) / (n + 2) of class k's validation images in a run.

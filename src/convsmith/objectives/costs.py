@@ -6,11 +6,12 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from convsmith.catalog import technique
+from convsmith.catalog import Place, technique
 from convsmith.errors import UserError, nearest, shown
 
 
@@ -84,7 +85,7 @@ def checked(costs: Tensor, classes: Sequence[str]) -> Tensor:
     chapter="11 不平衡样本 imbalance",
     use="you know what mistakes cost",
 )
-def table(classes: Sequence[str], file: str | None = None) -> Tensor:
+def table(classes: Sequence[str], file: Annotated[str, Place()] | None = None) -> Tensor:
     """Costs from a CSV: the decisions in its first row, the true classes in its first column.
 
     Args:
@@ -165,7 +166,7 @@ def confusion_counts(run: str | Path, classes: Sequence[str]) -> Tensor:
     chapter="11 不平衡样本 imbalance",
     use="mistakes that a first run often makes shall cost more in the next",
 )
-def confusion(classes: Sequence[str], run: str | None = None) -> Tensor:
+def confusion(classes: Sequence[str], run: Annotated[str, Place()] | None = None) -> Tensor:
     """C(i, j) = (1 + s) / 2, s the share of class i's validation images taken for j, over the mean share.
 
     The 1 is for mistakes that the run never made: were they free, they would become the cheapest decisions.

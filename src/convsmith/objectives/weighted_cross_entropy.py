@@ -10,7 +10,7 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from convsmith import catalog
-from convsmith.catalog import Spec, technique
+from convsmith.catalog import Kind, Spec, technique
 
 
 @technique(
@@ -45,7 +45,7 @@ class WeightedCrossEntropy(nn.Module):
         self,
         counts: Tensor,
         classes: Sequence[str],
-        class_weight: Spec = "inverse",
+        class_weight: Annotated[Spec, Kind("class_weight")] = "inverse",
         smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
     ) -> None:
         super().__init__()

@@ -17,10 +17,10 @@ from convsmith.data.dataset import Dataset
 from convsmith.data.pixels import Decoded, Store
 from convsmith.errors import UserError
 from convsmith.objectives import objective as objectives
-from convsmith.recipe import Recipe
+from convsmith.recipe import Plan, Recipe
 
 
-def batches(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, with_costs: bool) -> dict[str, Batches]:
+def batches(recipe: Plan, dataset: Dataset, fabric: Fabric, *, with_costs: bool) -> dict[str, Batches]:
     train, val = dataset.split("train"), dataset.split("val")
     assert train is not None
     assert val is not None
@@ -44,7 +44,6 @@ def batches(recipe: Recipe, dataset: Dataset, fabric: Fabric, *, with_costs: boo
         train = replace(train, store=dataset.store)  # as stored: what crops are taken from
     sampler = _sampler(recipe, dataset, train)
     size = recipe.data.batch_size
-    assert size is not None
     return {
         "train": Batches(
             train,

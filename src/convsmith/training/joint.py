@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from convsmith import recipe as recipes
-from convsmith.catalog import technique
+from convsmith.catalog import Place, technique
 from convsmith.data.batches import Batches, Split
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.errors import UserError, shown
@@ -46,7 +46,7 @@ class Joint:
 
     def __init__(
         self,
-        source: str = "",
+        source: Annotated[str, Place()] = "",
         neighbors: Annotated[int, Ge(1)] = 20,
         weight: Annotated[float, Gt(0)] = 1.0,
         decay: Annotated[float, Gt(0), Le(1)] = 0.7,

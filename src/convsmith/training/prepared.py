@@ -14,7 +14,9 @@ from lightning_fabric import Fabric
 from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.advice import pretrained
-from convsmith.advice.choices import fill, precision
+from convsmith.advice.choice import applied, changed
+from convsmith.advice.choice import reasons as reasons_of
+from convsmith.advice.choices import arithmetic, fill
 from convsmith.advice.similarity import PROBED, similarity
 from convsmith.advice.strategy import Source
 from convsmith.data.batches import Batches
@@ -22,7 +24,7 @@ from convsmith.data.dataset import Dataset, prepare
 from convsmith.data.scan import Track, silent
 from convsmith.errors import UserError
 from convsmith.nn.folding import folded
-from convsmith.recipe import Recipe
+from convsmith.recipe import Plan, Recipe
 from convsmith.inference.device import pick_device
 from convsmith.run.directory import RunDirectory
 from convsmith.training import features, start
@@ -38,7 +40,7 @@ class Prepared:
     ``begin`` is the source's net, or None where the training starts from scratch.
     """
 
-    recipe: Recipe
+    recipe: Plan
     reasons: dict[str, str]
     dataset: Dataset
     fabric: Fabric
@@ -49,7 +51,7 @@ def prepared(recipe: Recipe, *, run: RunDirectory | None = None, track: Track[An
     """Read the data, open the source, and fill the recipe's gaps.
 
     Args:
-        recipe: of which ``train.precision``, ``train.start_from`` and ``model`` may be filled in place.
+        recipe: with gaps.
         run: of a resumed training, where all that it needs of its source is kept.
         track: shows progress.
 
@@ -57,18 +59,23 @@ def prepared(recipe: Recipe, *, run: RunDirectory | None = None, track: Track[An
         UserError: on whatever is wrong with data, recipe or machine.
     """
     accelerator = pick_device(recipe.train.device)
-    reasons: dict[str, str] = {}
-    if recipe.train.precision is None:
-        recipe.train.precision, reasons["train.precision"] = precision(accelerator)
+    choices = arithmetic(recipe, accelerator)
+    recipe = changed(recipe, choices)
     fabric = _fabric(recipe.train, accelerator)
     if not fabric.is_global_zero:
         track = silent
     dataset = _dataset(recipe, fabric, track)
-    pretrained.choose(recipe, dataset, reasons)
-    recipe.model = start.architecture(recipe, dataset.size)
+    dataset.findings.extend(recipe.notes)
+    weights, findings = pretrained.choose(recipe, dataset)
+    dataset.findings.extend(findings)
+    recipe = changed(recipe, weights)
+    net = start.architecture(recipe, dataset.size)
+    if net is not None:
+        recipe = recipe.changed({"model": net})
     begin = _begun(recipe, dataset, run)
-    recipe, more = fill(recipe, dataset, _source(recipe, dataset, begin, fabric))
-    return Prepared(recipe, {**reasons, **more}, dataset, fabric, begin)
+    gaps = fill(recipe, dataset, _source(recipe, dataset, begin, fabric))
+    plan, reasons = applied(recipe, gaps)
+    return Prepared(plan, {**reasons_of([*choices, *weights]), **reasons}, dataset, fabric, begin)
 
 
 def _dataset(recipe: Recipe, fabric: Fabric, track: Track[list[Path]]) -> Dataset:
@@ -89,20 +96,13 @@ def _begun(recipe: Recipe, dataset: Dataset, run: RunDirectory | None) -> start.
     if recipe.train.start_from is None:
         return None
     torch.manual_seed(recipe.train.seed)
-    assert recipe.model is not None
     if run is not None and run.weights.exists():
         # All there is to know of the source is in the run already; the source may have gone since.
-        begin = start.initial(_from(recipe, run), dataset)
+        begin = start.initial(recipe.changed({"train.start_from": str(run.path)}), dataset)
         return replace(begin, findings=[])
     begin = start.initial(recipe, dataset)
     dataset.findings.extend(begin.findings)
     return begin
-
-
-def _from(recipe: Recipe, run: RunDirectory) -> Recipe:
-    recipe = recipe.model_copy(deep=True)
-    recipe.train.start_from = str(run.path)
-    return recipe
 
 
 def _source(recipe: Recipe, dataset: Dataset, begin: start.Start | None, fabric: Fabric) -> Source | None:

@@ -83,7 +83,7 @@ def _findings(
             Finding(
                 seen=f"{', '.join(made)}: kernels interpolated for images of {size} pixels",
                 means="the layer keeps what it has learned, a little blurred",
-                change="train.refit=new starts it afresh, train.refit=fully_convolutional keeps it as is",
+                change="train.resize_weights=new starts it afresh, fully_convolutional keeps it as it is",
                 why="a fully connected layer is made for one size of map",
                 source=SOURCE,
             )
@@ -93,7 +93,7 @@ def _findings(
             Finding(
                 seen=f"{', '.join(fresh)}: made anew for images of {size} pixels",
                 means="what these layers had learned is gone",
-                change="train.refit=interpolate keeps it",
+                change="train.resize_weights=interpolate keeps it",
                 why="a fully connected layer is made for one size of map",
                 source=SOURCE,
             )

@@ -55,7 +55,7 @@ def architecture(recipe: Recipe, size: int) -> Section | None:
         )
     description = run.read_json(run.model)
     found: Section = recipe.model if recipe.model is not None else description["model"]
-    slides = recipe.train.refit == "fully_convolutional" and size != description["size"]
+    slides = recipe.train.resize_weights == "fully_convolutional" and size != description["size"]
     if slides and catalog.split("model", found)[0] != "fully_convolutional":
         return {"fully_convolutional": {"model": found, "trained_size": description["size"]}}
     return found
@@ -196,7 +196,7 @@ def _copied(
     own = model.state_dict()
     shape = (dataset.channels, dataset.size, dataset.size)
     fitting, findings = resized_weights(
-        tensors, model, shape, interpolate=recipe.train.refit == "interpolate"
+        tensors, model, shape, interpolate=recipe.train.resize_weights == "interpolate"
     )
     head = {id(p) for p in model.get_classifier().parameters()}  # type: ignore[operator]
     fresh = [key for key, p in model.named_parameters() if key not in fitting]
@@ -230,7 +230,7 @@ def _slides(recipe: Recipe, dataset: Dataset) -> Finding:
         seen=f"the net for {size} pixels slides over images of {dataset.size}: fully connected layers are "
         f"convolutions, what they give is averaged over all places",
         means="every layer is as it was trained; objects as large as in the source's images are seen best",
-        change="train.refit=interpolate makes one net of the whole image",
+        change="train.resize_weights=interpolate makes one net of the whole image",
         why="a fully connected layer is made for one size of map",
         source="Long et al. 2015, section 3.1",
     )

@@ -23,7 +23,7 @@ from convsmith.data.targets import measure_of
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.objectives import objective as objectives
-from convsmith.recipe import Recipe
+from convsmith.recipe import Plan, Recipe
 from convsmith.run import checkpoint
 from convsmith.data.atomic import write
 from convsmith.run.directory import RunDirectory, environment
@@ -64,24 +64,24 @@ def train(
     """
     resumes = resume and run.checkpoint.exists()
     ready = prepared(recipe, run=run if resumes else None, track=track)
-    recipe, dataset, fabric = ready.recipe, ready.dataset, ready.fabric
+    plan, dataset, fabric = ready.recipe, ready.dataset, ready.fabric
     if resume and run.data.exists() and run.read_json(run.data)["fingerprint"] != dataset.fingerprint:
         raise UserError(
-            f"the images of {recipe.data.path} have changed since {shown(run.path)} began; restore them, or "
+            f"the images of {plan.data.path} have changed since {shown(run.path)} began; restore them, or "
             f"start a new run, e.g. with --from {shown(run.path)}"
         )
-    state = assemble(recipe, dataset, fabric, ready.begin, track if fabric.is_global_zero else silent)
-    dataset.findings.extend(_device_findings(recipe, state))
+    state = assemble(plan, dataset, fabric, ready.begin, track if fabric.is_global_zero else silent)
+    dataset.findings.extend(_device_findings(plan, state))
     if resumes:
         restore(state, checkpoint.load(run.checkpoint))
     own: list[object] = []
-    if recipe.train.early_stopping is not None:
-        own.append(EarlyStopping(recipe.train.early_stopping.patience))
-    if recipe.train.auto:
+    if plan.train.early_stopping is not None:
+        own.append(EarlyStopping(plan.train.early_stopping.patience))
+    if plan.train.auto:
         own.append(Auto())
     if fabric.is_global_zero:
-        _describe(run, recipe, {**ready.reasons, **(reasons or {})}, dataset)
-        own += _keepers(run, recipe, dataset)
+        _describe(run, plan, {**ready.reasons, **(reasons or {})}, dataset)
+        own += _keepers(run, plan, dataset)
         own += callbacks
     fit(state, own)
     if torch.distributed.is_initialized():
@@ -100,7 +100,7 @@ def _normalizer(begin: start.Start) -> Normalizer:
 
 
 def assemble(
-    recipe: Recipe,
+    recipe: Plan,
     dataset: Dataset,
     fabric: Fabric,
     begin: start.Start | None = None,
@@ -111,7 +111,6 @@ def assemble(
     ``begin`` is the net that it starts from; None makes the one that the recipe says.
     """
     options = recipe.train
-    assert recipe.optimizer is not None
     if begin is None:
         torch.manual_seed(options.seed)
         begin = start.initial(recipe, dataset)
@@ -123,7 +122,7 @@ def assemble(
     if options.channels_last:
         model = model.to(memory_format=torch.channels_last)
     model = model.to(fabric.device)
-    to_device(dataset.store, fabric.device, recipe.data.memory)
+    to_device(dataset.store, fabric.device, recipe.data.memory_share)
     objective, regularizers = objectives.build(
         recipe.objective,
         targets=dataset.kind,
@@ -187,8 +186,7 @@ def _refuse_compile() -> None:
         raise UserError("train.compile needs Python's headers; install them (python3-dev), or leave it out")
 
 
-def _keepers(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> list[object]:
-    assert recipe.model is not None
+def _keepers(run: RunDirectory, recipe: Plan, dataset: Dataset) -> list[object]:
     spec = recipe.model
 
     def save(model: torch.nn.Module) -> None:
@@ -215,7 +213,7 @@ def _keepers(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> list[object
     return keepers
 
 
-def _describe(run: RunDirectory, recipe: Recipe, reasons: dict[str, str], dataset: Dataset) -> None:
+def _describe(run: RunDirectory, recipe: Plan, reasons: dict[str, str], dataset: Dataset) -> None:
     """Write down what is about to happen; a resumed run keeps what it wrote first."""
     if not run.data.exists():
         write(run.data, json.dumps(dataset.summary(), indent=1) + "\n")
@@ -226,10 +224,10 @@ def _describe(run: RunDirectory, recipe: Recipe, reasons: dict[str, str], datase
         write(run.recipe, recipes.dump(recipe, reasons))
 
 
-def _device_findings(recipe: Recipe, state: Fit) -> list[Finding]:
+def _device_findings(recipe: Plan, state: Fit) -> list[Finding]:
     norms = [m for m in state.task.model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     batch = recipe.data.batch_size
-    if state.fabric.world_size == 1 or not norms or batch is None:
+    if state.fabric.world_size == 1 or not norms:
         return []
     return [
         Finding(

@@ -15,7 +15,7 @@ from convsmith.errors import UserError
 from convsmith.nn.folding import folded
 from convsmith.nn.stages import stages
 from convsmith.objectives.objective import Objective
-from convsmith.recipe import Recipe
+from convsmith.recipe import Plan
 from convsmith.training import features, start
 from convsmith.training.finetune import Head, freezer, groups
 from convsmith.training.joint import Joint, source_task
@@ -29,7 +29,7 @@ class Tuning:
         UserError: for stages that wake during a training of several processes.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, model: nn.Module, fabric: Fabric) -> None:
+    def __init__(self, recipe: Plan, dataset: Dataset, model: nn.Module, fabric: Fabric) -> None:
         self.recipe = recipe
         self.dataset = dataset
         self.model = model
@@ -55,7 +55,6 @@ class Tuning:
         """With the source's task beside the target's, if that is asked for."""
         if not isinstance(self.technique, Joint):
             return objective
-        assert self.recipe.data.batch_size is not None
         term, finding = source_task(
             self.technique,
             self.dataset,

@@ -15,6 +15,7 @@ from convsmith.findings import Finding
 from convsmith.verbs.disk import save
 
 if TYPE_CHECKING:
+    from convsmith.advice.choice import Choice
     from convsmith.advice.machine import Estimate
 
 # Images that the probe of the labels looks at.
@@ -57,11 +58,14 @@ def advise(
     chosen, reasons, dataset = ready.recipe, ready.reasons, ready.dataset
     found = [*_shape(dataset), *dataset.findings, *duplicates.findings(dataset.store, dataset.items)]
     # The whole net is measured, whatever of it will learn.
-    whole = chosen.model_copy(deep=True)
-    whole.train.finetune = None
+    whole = chosen.changed({"train.finetune": None})
     state = assemble(whole, dataset, ready.fabric, ready.begin, track)
     found += _labels(dataset, ready, state)
-    measured = _measured(state, chosen, minutes, reasons)
+    measured, epochs = _measured(state, chosen, minutes)
+    reasons = {**reasons, "train": f"on this machine: {measured}"}
+    if epochs is not None:
+        chosen = chosen.changed({epochs.key: epochs.value})
+        reasons[epochs.key] = epochs.why
     text = recipes.dump(chosen, reasons)
     if write is not None:
         save(Path(write).expanduser(), text)
@@ -74,30 +78,25 @@ def advise(
     }
 
 
-def _measured(state: Any, chosen: recipes.Recipe, minutes: float | None, reasons: dict[str, str]) -> Estimate:
-    """Time and memory of the training that ``chosen`` is, with as many epochs as fit into ``minutes``."""
+def _measured(state: Any, chosen: recipes.Plan, minutes: float | None) -> tuple[Estimate, Choice | None]:
+    """Time and memory of the training ``chosen``; and fewer epochs, if only those fit into ``minutes``."""
+    from convsmith.advice.choice import Choice
     from convsmith.advice.machine import estimate
 
     net, each = state.task.model, len(state.train)
     images = next(iter(state.train.epoch(0))).images
     views = _views(chosen)
     if views:  # the net runs forward only, once for each view
-        measured = estimate(net, images, updates=each * views, frozen=True)
-    else:
-        measured = estimate(net, images, updates=each * chosen.train.epochs)
-        if minutes is not None and measured.seconds > 60 * minutes:
-            chosen.train.epochs = max(1, int(60 * minutes / (measured.step_seconds * each)))
-            reasons["train.epochs"] = f"as many as fit into {minutes:g} minutes here"
-            measured = replace(
-                measured,
-                updates=each * chosen.train.epochs,
-                seconds=measured.step_seconds * each * chosen.train.epochs,
-            )
-    reasons["train"] = f"on this machine: {measured}"
-    return measured
+        return estimate(net, images, updates=each * views, frozen=True), None
+    measured = estimate(net, images, updates=each * chosen.train.epochs)
+    if minutes is None or measured.seconds <= 60 * minutes:
+        return measured, None
+    epochs = max(1, int(60 * minutes / (measured.step_seconds * each)))
+    fewer = replace(measured, updates=each * epochs, seconds=measured.step_seconds * each * epochs)
+    return fewer, Choice("train.epochs", epochs, f"as many as fit into {minutes:g} minutes here")
 
 
-def _views(chosen: recipes.Recipe) -> int:
+def _views(chosen: recipes.Plan) -> int:
     """How often each image passes where only the classifier learns; 0 where more does."""
     from convsmith.training.finetune import Head
 

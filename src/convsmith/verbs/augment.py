@@ -43,15 +43,15 @@ def augment(
     Raises:
         UserError: on a mistake in what was given.
     """
-    from convsmith.advice.choices import fill
+    from convsmith.advice.choices import planned
     from convsmith.reports import augmentation
     from convsmith.training.feed import augment_of
 
-    plan = recipes.load(recipe, set)
+    words = recipes.load(recipe, set)
     if data is not None:
-        plan.data.path = str(data)
-    dataset = prepare(plan.data, seed=plan.train.seed, track=track)
-    plan, reasons = fill(plan, dataset)
+        words = words.changed({"data.path": str(data)})
+    dataset = prepare(words.data, seed=words.train.seed, track=track)
+    plan, reasons = planned(words, dataset)
     part = _some(dataset, images, plan.train.seed)
     batches = Batches(
         part,

@@ -51,7 +51,6 @@ def lr_range(
     ready = prepared(plan, track=track)
     state = assemble(ready.recipe, ready.dataset, ready.fabric, ready.begin, track)
     found = test(state, low=low, high=high, steps=steps)
-    assert ready.recipe.optimizer is not None
     name = catalog.split("optimizer", ready.recipe.optimizer)[0]
     word = f"optimizer.{name}.lr={found.proposal:g}"
     if out is not None:

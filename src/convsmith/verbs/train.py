@@ -96,7 +96,7 @@ def _trained(
     while True:
         try:
             state, dataset = training.train(
-                plan.model_copy(deep=True),
+                plan,
                 run,
                 resume=resume,
                 callbacks=callbacks,
@@ -106,7 +106,9 @@ def _trained(
         except Diverged as error:
             if not plan.train.auto or len(restarts) == RESTARTS:
                 raise
-            restarts.append(_slower(plan, run, reasons, str(error)))
+            plan, why, restart = _slower(plan, run, str(error))
+            reasons.update(why)
+            restarts.append(restart)
             run.forget()
             resume = False
         else:
@@ -114,22 +116,26 @@ def _trained(
             return state, dataset
 
 
-def _slower(plan: recipes.Recipe, run: RunDirectory, reasons: dict[str, str], error: str) -> Finding:
-    """Give ``plan`` a tenth of the rate that the failed training had."""
-    section = recipes.load(run.recipe).optimizer
-    assert section is not None
-    name, arguments = catalog.split("optimizer", section)
+def _slower(
+    plan: recipes.Recipe, run: RunDirectory, error: str
+) -> tuple[recipes.Recipe, dict[str, str], Finding]:
+    """The plan with a tenth of the failed training's rate, the reason by its key, and a finding."""
+    name, arguments = catalog.split("optimizer", recipes.load_plan(run.recipe).optimizer)
     usual = inspect.signature(catalog.load("optimizer", name)).parameters["lr"].default
     before = arguments.get("lr", usual)
-    plan.optimizer = {name: {**arguments, "lr": before / 10}}
+    slower = plan.changed({"optimizer": {name: {**arguments, "lr": before / 10}}})
     cause = error.partition(":")[0]
-    reasons[f"optimizer.{name}.lr"] = f"at {before:g} {cause}: started again with a tenth"
-    return Finding(
-        seen=f"{cause}, at a rate of {before:g}; the training was started again with {before / 10:g}",
-        means="the first rate was far too high",
-        why="a loss that explodes within the first batches doesn't come back",
-        source="study notes, chapter 10, on learning rates",
-        name="restarted",
+    why = {f"optimizer.{name}.lr": f"at {before:g} {cause}: started again with a tenth"}
+    return (
+        slower,
+        why,
+        Finding(
+            seen=f"{cause}, at a rate of {before:g}; the training was started again with {before / 10:g}",
+            means="the first rate was far too high",
+            why="a loss that explodes within the first batches doesn't come back",
+            source="study notes, chapter 10, on learning rates",
+            name="restarted",
+        ),
     )
 
 
@@ -151,12 +157,9 @@ def planned(
 ) -> recipes.Recipe:
     """The recipe that a user's words make, with its gaps."""
     words = [f"model={model}"] if model else []
+    changes = {"data.path": data if data is None else str(data), "train.start_from": start_from}
     plan = recipes.load(file, [*words, *overrides])
-    if data is not None:
-        plan.data.path = str(data)
-    if start_from is not None:
-        plan.train.start_from = start_from
-    return plan
+    return plan.changed({key: value for key, value in changes.items() if value is not None})
 
 
 def _resumed(run: RunDirectory, data: str | Path | None, overrides: Sequence[str]) -> recipes.Recipe:
@@ -166,9 +169,7 @@ def _resumed(run: RunDirectory, data: str | Path | None, overrides: Sequence[str
     if strange:
         raise UserError(f"--resume goes on with the run's own recipe; --set {strange[0]} would change it")
     plan = recipes.load(run.recipe, overrides)
-    if data is not None:
-        plan.data.path = str(data)
-    return plan
+    return plan if data is None else plan.changed({"data.path": str(data)})
 
 
 def _concluded(run: RunDirectory, state: Any, dataset: datasets.Dataset) -> dict[str, Any]:
