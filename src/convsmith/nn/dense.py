@@ -61,19 +61,21 @@ class _Kernels(nn.Module):
 
 def _carry_over(layer: nn.Linear, conv: nn.Conv2d) -> None:
     """Let ``conv`` compute its weight and bias as ``layer`` does."""
+    old: Any = layer
+    new: Any = conv
     for key in computed(layer):
         if hasattr(layer, f"{key}_mask"):
             original, mask = (getattr(layer, f"{key}_{part}").detach() for part in ("orig", "mask"))
-            getattr(conv, key).data.copy_(original.view_as(getattr(conv, key)))
-            prune.custom_from_mask(conv, key, mask.view_as(getattr(conv, key)))
+            plain = getattr(conv, key)
+            plain.data.copy_(original.view_as(plain))
+            prune.custom_from_mask(conv, key, mask.view_as(plain))  # type: ignore[no-untyped-call]
         elif parametrize.is_parametrized(layer, key):
-            shape = getattr(conv, key).shape
-            forms = copy.deepcopy(layer.parametrizations[key])
-            # Registered for the new class and property, then exchanged for the layer's own tensors.
-            parametrize.register_parametrization(conv, key, nn.Identity(), unsafe=True)
+            forms = copy.deepcopy(old.parametrizations[key])
             if key == "weight":
-                forms.append(_Kernels(shape))
-            conv.parametrizations[key] = forms
+                forms.append(_Kernels(conv.weight.shape))
+            # Any form makes torch change the class; then the layer's own takes its place.
+            parametrize.register_parametrization(conv, key, nn.Identity(), unsafe=True)
+            new.parametrizations[key] = forms
         else:
             raise UserError(
                 f"a layer whose {key} is computed by {forms_of(layer, key)} can't become a convolution; take "
@@ -207,6 +209,11 @@ def _is_mean(node: fx.Node, layer: nn.Module | None) -> bool:
 
 
 def _as_2d(layer: nn.BatchNorm1d) -> nn.BatchNorm2d:
+    for key in computed(layer):
+        raise UserError(
+            f"this net can't be made fully convolutional: the {key} of a BatchNorm1d is computed by "
+            f"{forms_of(layer, key)}; remove the parametrization first"
+        )
     norm = nn.BatchNorm2d(layer.num_features, layer.eps, layer.momentum, layer.affine)
     norm.load_state_dict(layer.state_dict())
     return norm.to(layer.running_mean).train(layer.training)

@@ -31,8 +31,8 @@ def classifier(model: nn.Module) -> nn.Module:
         found = ask()
         if not isinstance(found, nn.Module):
             raise UserError(
-                f"{type(model).__name__}.get_classifier() gives a {type(found).__name__}, not one layer; take "
-                f"a net with one classifier"
+                f"{type(model).__name__}.get_classifier() gives a {type(found).__name__}, not one layer; "
+                f"take a net with one classifier"
             )
         return found
     last = _last_layer(model)
@@ -49,7 +49,7 @@ def _last_layer(module: nn.Module) -> nn.Linear | nn.Conv2d | None:
     layers = [layer for _, layer in named_layers(module)]
     linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
     convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
-    return (linear or convolutions or [None])[-1]  # type: ignore[list-item]
+    return (linear or convolutions or [None])[-1]
 
 
 def inputs_of(layer: nn.Module | None) -> int | None:
@@ -147,8 +147,8 @@ def _watched(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
         handle.remove()
     if not seen:
         raise UserError(
-            f"the forward of {type(model).__name__} doesn't call its classifier {type(head).__name__}, so its "
-            f"features are unknown; give it a method get_classifier() that returns the right layer"
+            f"the forward of {type(model).__name__} doesn't call its classifier {type(head).__name__}, so "
+            f"its features are unknown; give it a method get_classifier() that returns the right layer"
         )
     read = seen[-1]
     if isinstance(head, nn.Conv2d):
@@ -179,7 +179,7 @@ def replace_classifier_(model: nn.Module, num_classes: int) -> nn.Module:
     width = num_features(model)
     like = next(model.parameters(), torch.zeros(()))
     if hasattr(model, "reset_classifier"):
-        model.reset_classifier(num_classes)
+        model.reset_classifier(num_classes)  # type: ignore[operator]
         new = _last_layer(classifier(model))
         if new is None:
             raise UserError(f"{type(model).__name__}.reset_classifier({num_classes}) leaves no classifier")
@@ -201,8 +201,10 @@ def _fresh(old: nn.Linear | nn.Conv2d, width: int, num_classes: int) -> nn.Linea
     bias = old.bias is not None
     if isinstance(old, nn.Linear):
         return nn.Linear(width, num_classes, bias)
-    padding: Any = old.padding
-    return nn.Conv2d(width, num_classes, old.kernel_size, old.stride, padding, old.dilation, bias=bias)
+    window: dict[str, Any] = {
+        key: getattr(old, key) for key in ("kernel_size", "stride", "padding", "dilation")
+    }
+    return nn.Conv2d(width, num_classes, bias=bias, **window)
 
 
 def _exchange(model: nn.Module, old: nn.Module, new: nn.Module) -> None:

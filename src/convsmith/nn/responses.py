@@ -156,8 +156,8 @@ def class_responses(model: nn.Module, images: Tensor, target: Tensor) -> Tensor:
     """
     if not has_features(model):
         raise UserError(
-            f"{type(model).__name__} doesn't give the maps before its classifier, so no response maps; give it "
-            f"timm's methods forward_features, forward_head and get_classifier"
+            f"{type(model).__name__} doesn't give the maps before its classifier, so no response maps; give "
+            f"it timm's methods forward_features, forward_head and get_classifier"
         )
     net: Any = model.eval()
     with torch.no_grad():

@@ -92,7 +92,8 @@ def _whole_numbers(field: Field | None, what: str) -> tuple[int, int] | None:
 
 def _macs(layer: nn.Module, inputs: Any, output: Tensor) -> int:
     if isinstance(layer, _ConvTransposeNd):
-        return inputs[0][0].numel() * math.prod(layer.kernel_size) * layer.out_channels // layer.groups
+        given: Tensor = inputs[0]
+        return given[0].numel() * math.prod(layer.kernel_size) * layer.out_channels // layer.groups
     if isinstance(layer, _ConvNd):
         return output[0].numel() * math.prod(layer.kernel_size) * layer.in_channels // layer.groups
     if isinstance(layer, nn.Linear):

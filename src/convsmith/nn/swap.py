@@ -78,14 +78,15 @@ def swap(model: nn.Module, kind: Kind, spec: Spec, shape: tuple[int, int, int]) 
     channels = _channels(model, LAYERS[kind], shape)
     if not channels:
         raise UserError(f"this net has no {kind} that could be replaced; leave {kind} out")
-    for name in channels:
-        for key in computed(model.get_submodule(name)):
+    olds = {name: model.get_submodule(name) for name in channels}
+    for name, old in olds.items():
+        for key in computed(old):
             raise UserError(
-                f"{name}: the {key} of this {kind} is computed by {forms_of(model.get_submodule(name), key)}, "
-                f"which another {kind} would lose; exchange layers before they are parametrized"
+                f"{name}: the {key} of this {kind} is computed by {forms_of(old, key)}, which another {kind} "
+                f"would lose; exchange layers before they are parametrized"
             )
     for name, count in channels.items():
-        old = model.get_submodule(name)
+        old = olds[name]
         model.set_submodule(name, _replacement(kind, spec, old, count))
     return list(channels)
 

@@ -21,7 +21,8 @@ def lengths(layer: nn.Module, weight: Tensor) -> Tensor:
     tensor([5.])
     """
     if isinstance(layer, _ConvTransposeNd):
-        weight = weight.unflatten(0, (layer.groups, -1)).transpose(1, 2).flatten(0, 1)
+        groups = weight.view(layer.groups, -1, *weight.shape[1:])
+        weight = groups.transpose(1, 2).flatten(0, 1)
     return norms.by_unit(weight)
 
 
@@ -68,9 +69,9 @@ class Scaler:
         self.proportional = [parameters[place] for place in _proportional(weight)]
         if not self.proportional and not _invertible(weight):
             raise UserError(
-                f"{why} can't scale the weights of {self.name}: {forms_of(weight.layer, weight.key)} computes "
-                f"them, is not proportional to a parameter, and has no right_inverse that gives shortened "
-                f"weights back. Name the other layers with its argument layers, or add a right_inverse"
+                f"{why} can't scale the weights of {self.name}: {forms_of(weight.layer, weight.key)} "
+                f"computes them, is not proportional to a parameter, and has no right_inverse that gives "
+                f"shortened weights back. Name the other layers with its argument layers, or add a right_inverse"
             )
 
     @property
@@ -123,9 +124,7 @@ def _proportional(weight: Weight) -> list[int]:
                 other.copy_(_random(trial.layer, other, generator))
             before = trial.value()
             factor = along(trial.layer, scale, parameter)
-            if torch.broadcast_shapes(factor.shape, parameter.shape) != parameter.shape:
-                continue
-            parameter.mul_(factor)
+            parameter.mul_(factor)  # raises where it has no axis for the units
             if _close(trial.value(), before * along(trial.layer, scale, before)):
                 found.append(place)
         except (RuntimeError, ValueError):  # another shape, or a form that refuses random values

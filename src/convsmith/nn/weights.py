@@ -30,7 +30,9 @@ class Weight(NamedTuple):
         return [self.layer._parameters[self.key]] if behind is None else behind  # type: ignore[list-item]
 
 
-def weights(model: nn.Module, layers: Sequence[str] = EVERY, *, everything: bool = False) -> dict[str, Tensor]:
+def weights(
+    model: nn.Module, layers: Sequence[str] = EVERY, *, everything: bool = False
+) -> dict[str, Tensor]:
     """Weights of convolutions and fully connected layers by name, as the layers use them.
 
     A plain layer's weight is its parameter. A parametrized or pruned layer's weight is computed, once a
@@ -66,9 +68,7 @@ def stored(
     return {name: weight.parameters() for name, weight in found.items()}
 
 
-def places(
-    model: nn.Module, layers: Sequence[str] = EVERY, *, everything: bool = False
-) -> dict[str, Weight]:
+def places(model: nn.Module, layers: Sequence[str] = EVERY, *, everything: bool = False) -> dict[str, Weight]:
     """By the same names as :func:`weights`, the layer that holds each weight, and its name there.
 
     >>> places(nn.Linear(2, 2))["weight"].key
