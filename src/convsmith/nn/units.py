@@ -71,7 +71,8 @@ class Scaler:
             raise UserError(
                 f"{why} can't scale the weights of {self.name}: {forms_of(weight.layer, weight.key)} "
                 f"computes them, is not proportional to a parameter, and has no right_inverse that gives "
-                f"shortened weights back. Name the other layers with its argument layers, or add a right_inverse"
+                f"shortened weights back. Name the other layers with {why}'s argument layers, or add a "
+                f"right_inverse"
             )
 
     @property

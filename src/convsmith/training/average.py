@@ -24,10 +24,10 @@ class RunningAverage(AveragedModel):
         """Average the parameters and the statistics of normalizations, copy all other buffers."""
         updates = int(self.n_averaged)
         keep = min(self.decay, (1 + updates) / (10 + updates)) if updates else 0.0
-        for weight, value in zip(self.module.parameters(), model.parameters()):
-            _move(weight, value, keep)
-        for (name, statistic), value in zip(self.module.named_buffers(), model.buffers()):
-            _move(statistic, value, keep if name.rpartition(".")[2] in STATISTICS else 0.0)
+        for weight, new in zip(self.module.parameters(), model.parameters()):
+            _move(weight, new, keep)
+        for (name, buffer), value in zip(self.module.named_buffers(), model.buffers()):
+            _move(buffer, value, keep if name.rpartition(".")[2] in STATISTICS else 0.0)
         self.n_averaged += 1
 
 
