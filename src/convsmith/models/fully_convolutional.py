@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Annotated, Any
 
 import torch
@@ -12,7 +11,9 @@ from torch import Tensor, nn
 from convsmith import catalog
 from convsmith.catalog import Kind, Spec, technique
 from convsmith.errors import UserError
+from convsmith.nn.computed import copied
 from convsmith.nn.dense import to_fully_convolutional
+from convsmith.nn.manners import classifier, inputs_of, num_features
 
 Size = Annotated[int, Ge(1)]
 
@@ -30,9 +31,9 @@ class FullyConvolutional(nn.Module):
 
     def __init__(self, net: Any, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        net = copy.deepcopy(net)
-        self.num_features = int(net.num_features)
-        head = net.get_classifier()
+        net = copied(net)
+        self.num_features = num_features(net)
+        head = classifier(net)
         if not isinstance(head, nn.Linear):
             raise UserError("this net is fully convolutional as it is; name it without fully_convolutional")
         net.reset_classifier(0)
@@ -57,6 +58,7 @@ class FullyConvolutional(nn.Module):
 
     def reset_classifier(self, num_classes: int) -> None:
         """A fresh head for ``num_classes``; 0 leaves the features as they are."""
+        self.num_features = inputs_of(self.fc) or self.num_features
         self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
 

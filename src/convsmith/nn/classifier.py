@@ -1,10 +1,11 @@
-"""The manners of a classifying net, timm's: features, head, and a head that can be replaced."""
+"""Base classes of our nets, with timm's interface: features, head, and a head that can be replaced."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from convsmith.errors import UserError
+from convsmith.nn.manners import inputs_of
 from convsmith.nn.parts import Parts
 
 
@@ -48,17 +49,23 @@ class Classifier(nn.Module):
     def get_classifier(self) -> nn.Module:
         return self.fc
 
+    @property
+    def features_read(self) -> int:
+        """Features that the classifier reads now; fewer than once built, where channels were removed."""
+        return inputs_of(getattr(self, "fc", None)) or self.num_features
+
     def reset_classifier(self, num_classes: int) -> None:
         """A fresh head for ``num_classes``; 0 leaves the features as they are."""
+        self.num_features = self.features_read
         self.num_classes = num_classes
         self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
 
 class ConvClassifier(Classifier):
-    """A net whose classifier is a 1x1 convolution with an activation, averaged over the places afterwards.
+    """A net whose classifier is a 1x1 convolution with an activation, whose maps are then averaged.
 
-    Features (N, D) are the averaged maps before it; since an activation lies between, the logits are no
-    linear function of them.
+    Features (N, D) are the averages of the maps that the convolution reads. The logits are no linear
+    function of them: the activation comes before the average.
     """
 
     def __init__(self, num_features: int, parts: Parts) -> None:
@@ -72,13 +79,14 @@ class ConvClassifier(Classifier):
 
     def reset_classifier(self, num_classes: int) -> None:
         """A fresh 1x1 convolution for ``num_classes``; 0 leaves the features as they are."""
+        self.num_features = self.features_read
         self.num_classes = num_classes
         self.fc = nn.Conv2d(self.num_features, num_classes, 1) if num_classes else nn.Identity()
         self.last_act = self.parts.act(num_classes or self.num_features)
 
 
 def require(name: str, size: int, smallest: int) -> None:
-    """Refuse images that a net can't carry.
+    """Refuse images that are too small for a net.
 
     Raises:
         UserError: if ``size`` is below ``smallest`` pixels.

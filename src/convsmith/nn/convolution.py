@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from convsmith.catalog import technique
+from convsmith.nn.computed import write_
 
 
 @technique(
@@ -49,13 +50,13 @@ def dilated(
 
 
 class _Offsets(nn.Conv2d):
-    """Where to look: starts at zero whatever the net's initialization, as a plain convolution."""
+    """Predicts where the taps look; starts at zero, as a plain convolution, whatever the initialization."""
 
     @torch.no_grad()
     def start(self, fill: Callable[[Tensor], Tensor]) -> None:
         assert self.bias is not None
-        self.weight.zero_()
-        self.bias.zero_()
+        write_(self, torch.zeros_like(self.weight))
+        write_(self, torch.zeros_like(self.bias), "bias")
 
 
 @technique(
@@ -106,11 +107,12 @@ class DeformableConv2d(nn.Conv2d):
         # The operator has no ONNX counterpart that runtimes carry everywhere; bilinear sampling has.
         convolve = _by_sampling if torch.compiler.is_exporting() else deform_conv2d
         # Autocast doesn't know the operator on every device.
-        like = self.weight.dtype
+        weight = self.weight  # read once: a parametrized one is computed at each reading
+        like = weight.dtype
         y: Tensor = convolve(
             x.to(like),
             offset.to(like),
-            self.weight,
+            weight,
             self.bias,
             self.stride,
             _pair(self.padding),

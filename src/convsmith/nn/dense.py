@@ -8,17 +8,23 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn.utils import parametrize, prune
 
 from convsmith.errors import UserError
+from convsmith.nn.computed import computed, copied, forms_of
 
 
 def linear_to_conv(layer: nn.Linear, shape: tuple[int, int, int]) -> nn.Conv2d:
     """The convolution that does to a map (C, h, w) what ``layer`` does to its flattened values.
 
+    A parametrization or pruning mask of the layer goes over: the convolution computes its kernels from the
+    same stored tensors, so that what is masked stays masked when it is trained.
+
     Raises:
-        UserError: if the layer reads another number of values.
+        UserError: if the layer reads another number of values, or computes its weight by a hook of torch's
+            older kind other than pruning.
 
     >>> linear_to_conv(nn.Linear(512 * 7 * 7, 16), (512, 7, 7))
     Conv2d(512, 16, kernel_size=(7, 7), stride=(1, 1))
@@ -32,17 +38,57 @@ def linear_to_conv(layer: nn.Linear, shape: tuple[int, int, int]) -> nn.Conv2d:
     conv = nn.Conv2d(channels, layer.out_features, (height, width), bias=layer.bias is not None)
     conv.to(layer.weight)
     with torch.no_grad():
-        conv.weight.copy_(layer.weight.view(-1, channels, height, width))
+        conv.weight.copy_(layer.weight.view_as(conv.weight))
         if layer.bias is not None and conv.bias is not None:
             conv.bias.copy_(layer.bias)
+    _carry_over(layer, conv)
     return conv.train(layer.training)
+
+
+class _Kernels(nn.Module):
+    """The last of a convolution's parametrizations: a matrix (O, C h w) as kernels (O, C, h, w)."""
+
+    def __init__(self, shape: torch.Size) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, matrix: Tensor) -> Tensor:
+        return matrix.view(self.shape)
+
+    def right_inverse(self, kernels: Tensor) -> Tensor:
+        return kernels.flatten(1)
+
+
+def _carry_over(layer: nn.Linear, conv: nn.Conv2d) -> None:
+    """Let ``conv`` compute its weight and bias as ``layer`` does."""
+    old: Any = layer
+    new: Any = conv
+    for key in computed(layer):
+        if hasattr(layer, f"{key}_mask"):
+            original, mask = (getattr(layer, f"{key}_{part}").detach() for part in ("orig", "mask"))
+            plain = getattr(conv, key)
+            plain.data.copy_(original.view_as(plain))
+            prune.custom_from_mask(conv, key, mask.view_as(plain))  # type: ignore[no-untyped-call]
+        elif parametrize.is_parametrized(layer, key):
+            forms = copy.deepcopy(old.parametrizations[key])
+            if key == "weight":
+                forms.append(_Kernels(conv.weight.shape))
+            # Any form makes torch change the class; then the layer's own takes its place.
+            parametrize.register_parametrization(conv, key, nn.Identity(), unsafe=True)
+            new.parametrizations[key] = forms
+        else:
+            raise UserError(
+                f"a layer whose {key} is computed by {forms_of(layer, key)} can't become a convolution; take "
+                f"torch.nn.utils.parametrizations instead of the older hook, or remove it first"
+            )
 
 
 def conv_to_linear(layer: nn.Conv2d, shape: tuple[int, int, int]) -> nn.Linear:
     """The fully connected layer that does to the flattened map (C, h, w) what ``layer`` does to the map.
 
     Its matrix holds each kernel at each place (a doubly blocked Toeplitz matrix): quadratic in the map's
-    size, so for small maps.
+    size, so for small maps. It is a plain matrix of the present kernels, also where a parametrization
+    computes them: a mask of kernels isn't carried over.
 
     >>> conv_to_linear(nn.Conv2d(1, 2, 3), (1, 4, 4))
     Linear(in_features=16, out_features=8, bias=True)
@@ -60,7 +106,7 @@ def conv_to_linear(layer: nn.Conv2d, shape: tuple[int, int, int]) -> nn.Linear:
 
 
 class _Tracer(fx.Tracer):
-    """Layers without parts stay whole, but for the poolings over a whole map."""
+    """Traces into nets, not into layers without children, except for poolings over a whole map."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if type(m).__name__ in ("GlobalAverage", "GeneralizedMean"):
@@ -87,7 +133,7 @@ def to_fully_convolutional(model: nn.Module, shape: tuple[int, int, int]) -> fx.
     >>> to_fully_convolutional(net, (1, 4, 4))(torch.zeros(1, 1, 6, 4)).shape
     torch.Size([1, 5, 3, 1])
     """
-    net = copy.deepcopy(model).eval()
+    net = copied(model).eval()
     try:
         graph = _Tracer().trace(net)
         module = fx.GraphModule(net, graph)
@@ -163,6 +209,11 @@ def _is_mean(node: fx.Node, layer: nn.Module | None) -> bool:
 
 
 def _as_2d(layer: nn.BatchNorm1d) -> nn.BatchNorm2d:
+    for key in computed(layer):
+        raise UserError(
+            f"this net can't be made fully convolutional: the {key} of a BatchNorm1d is computed by "
+            f"{forms_of(layer, key)}; remove the parametrization first"
+        )
     norm = nn.BatchNorm2d(layer.num_features, layer.eps, layer.momentum, layer.affine)
     norm.load_state_dict(layer.state_dict())
     return norm.to(layer.running_mean).train(layer.training)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from convsmith.nn.computed import computed, copied
 from convsmith.nn.probe import blank, probe
 
-# Exactly these: what is derived from them may make its weights anew in each pass.
+# Exactly these classes: derived ones may compute their weights anew in each pass.
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, Conv2dSame)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BatchNormAct2d)
 
@@ -24,7 +24,8 @@ def folded(model: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
 
     A batch normalization y = w (x - m) / sqrt(v + eps) + b after a convolution or fully connected layer is
     a scale and a shift of that layer's weights (Jacob et al. 2018, section 3.2). It is folded only where
-    nothing else reads the layer's output, and where both are called once.
+    nothing else reads the layer's output, and where both are called once. Layers whose weight is computed
+    (parametrized or pruned ones) stay as they are, and so do the normalizations after them.
 
     Args:
         model: stays as it is.
@@ -38,7 +39,7 @@ def folded(model: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
       (2): ReLU()
     )
     """
-    model = copy.deepcopy(model).eval()
+    model = copied(model).eval()
     for norm, before in _pairs(model, shape).items():
         layer, old = model.get_submodule(before), model.get_submodule(norm)
         assert isinstance(old, nn.modules.batchnorm._BatchNorm)
@@ -74,7 +75,7 @@ class _Readers(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _pairs(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, str]:
     """By a normalization's name, the layer whose output it alone reads."""
     names = {id(layer): name for name, layer in model.named_modules()}
-    users = Counter(id(layer.weight) for layer in model.modules() if isinstance(layer, LINEAR))
+    users = Counter(id(layer.weight) for layer in model.modules() if _plain(layer))
     calls: Counter[int] = Counter()
     made: dict[int, int] = {}
     read: dict[int, int] = {}
@@ -89,7 +90,7 @@ def _pairs(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, str]:
         read[id(layer)] = id(inputs[0])
 
     readers = _Readers()
-    linear = {name: after for name, layer in model.named_modules() if type(layer) in LINEAR}
+    linear = {name: after for name, layer in model.named_modules() if _plain(layer)}
     norms = {name: before for name, layer in model.named_modules() if _fixed(layer)}
     probe(model, blank(model, shape), before=norms, after=linear, within=readers)
     found = {}
@@ -101,6 +102,11 @@ def _pairs(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, str]:
         if alone and users[id(model.get_submodule(names[layer]).weight)] == 1:
             found[names[norm]] = names[layer]
     return found
+
+
+def _plain(layer: nn.Module) -> bool:
+    """Whether a layer multiplies with a weight that it stores."""
+    return type(layer) in LINEAR and not computed(layer)
 
 
 def _fixed(layer: nn.Module) -> bool:

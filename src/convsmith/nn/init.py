@@ -9,9 +9,11 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from convsmith.catalog import technique
 from convsmith.errors import UserError
+from convsmith.nn.computed import LAYERS, computed, named_layers, read, write_
 
 Init = Callable[[nn.Module], None]
 Fill = Callable[[Tensor], object]
@@ -24,25 +26,45 @@ WHY_NOT_ZERO = (
 def everywhere(fill: Fill) -> Init:
     """Fill the weights of all convolutions and fully connected layers, and zero their biases.
 
-    A layer whose start has a meaning of its own has a method ``start(fill)``, which is called instead.
+    A layer whose start has a meaning of its own has a method ``start(fill)``, which is called instead. A
+    weight that is computed is filled through its parametrization's ``right_inverse``; a pruned one before
+    its mask.
+
+    Raises:
+        UserError: by the initialization, if a parametrization has no ``right_inverse``.
     """
 
     @torch.no_grad()
     def initialize(model: nn.Module) -> None:
-        for layer in model.modules():
+        for name, layer in named_layers(model):
             start: Callable[[Fill], None] | None = getattr(layer, "start", None)
             if start is not None:
                 start(fill)
-            elif isinstance(layer, nn.Conv2d | nn.Linear):
-                fill(layer.weight)
+            elif isinstance(layer, LAYERS):
+                _refill(layer, "weight", name, fill)
                 if layer.bias is not None:
-                    layer.bias.zero_()
+                    _refill(layer, "bias", name, nn.init.zeros_)
 
     return initialize
 
 
+def _refill(layer: nn.Module, key: str, name: str, fill: Fill) -> None:
+    if key not in computed(layer):
+        value = getattr(layer, key)
+        fill(_by_output(layer, value))
+        return
+    value = torch.empty_like(read(layer, key))
+    fill(_by_output(layer, value))
+    write_(layer, value, key, name=name or "this layer")
+
+
+def _by_output(layer: nn.Module, value: Tensor) -> Tensor:
+    """A view whose first axis are the units, as ``fill`` counts fan-in and fan-out: (O, I, ...)."""
+    return value.transpose(0, 1) if isinstance(layer, _ConvTransposeNd) and value.ndim > 1 else value
+
+
 def slope_of(model: nn.Module) -> float:
-    """The slope below zero of the net's rectifiers: the first leaky, parametric or randomized one's, else 0.
+    """Slope below zero of the net's first leaky, parametric or randomized rectifier; 0 without one.
 
     >>> slope_of(nn.Sequential(nn.Linear(2, 2), nn.PReLU(init=0.25)))
     0.25

@@ -115,7 +115,12 @@ class LocalResponseNorm(nn.Module):
         self.register_buffer("band", band.float()[:, :, None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        energy = F.conv2d(x * x, self.band * self.alpha)
+        band = self.band
+        if x.shape[1] < len(band):
+            # A leading block of a band is a band: channels may be removed, and pruners that follow the graph
+            # take a convolution without a layer of its own for an operation by element.
+            band = band[: x.shape[1], : x.shape[1]]
+        energy = F.conv2d(x * x, band * self.alpha)
         return x * (self.k + energy).pow(-self.beta)
 
     def extra_repr(self) -> str:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from convsmith import catalog
 from convsmith.catalog import Kind, Spec, technique
 from convsmith.errors import UserError
+from convsmith.nn.computed import named_layers, read, write_
 from convsmith.nn.init import Init
+from convsmith.nn.weights import Weight
 
 Pattern = Literal["edge", "sobel_x", "sobel_y", "prewitt_x", "prewitt_y", "laplacian", "gabor"]
 PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
@@ -140,12 +142,16 @@ def patterns(
     @torch.no_grad()
     def initialize(model: nn.Module) -> None:
         catalog.build("init", rest)(model)
-        first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
+        found = ((name, layer) for name, layer in named_layers(model) if isinstance(layer, nn.Conv2d))
+        name, first = next(found, ("", None))
         if first is None:
             raise UserError("init patterns needs a net with a convolution; this one has none")
         channels = first.in_channels // first.groups
         kernels = bank(first.out_channels, first.kernel_size[0], filters)
-        first.weight.copy_(kernels[:, None] * (gain / math.sqrt(channels)))
-        first.weight.requires_grad_(not fixed)
+        size = (first.out_channels, channels, *first.kernel_size)
+        value = (kernels[:, None] * (gain / math.sqrt(channels))).to(read(first))
+        write_(first, value.expand(size), name=name or "this layer")
+        for parameter in Weight(first, "weight").parameters():
+            parameter.requires_grad_(not fixed)
 
     return initialize

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from convsmith.errors import UserError, nearest
+from convsmith.nn.computed import named_layers
+from convsmith.nn.manners import has_features
 from convsmith.nn.swap import RECTIFIERS
 
 
@@ -26,7 +28,7 @@ def captured(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tens
     >>> seen["0"].shape
     torch.Size([1, 3])
     """
-    known = dict(model.named_modules())
+    known = dict(named_layers(model))
     for name in layers:
         if name not in known or not name:
             raise UserError(f"the net has no layer {name!r}{nearest(name, [key for key in known if key])}")
@@ -52,12 +54,12 @@ def rectifiers(model: nn.Module) -> list[str]:
     >>> rectifiers(nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Sigmoid()))
     ['1']
     """
-    return [name for name, layer in model.named_modules() if isinstance(layer, RECTIFIERS)]
+    return [name for name, layer in named_layers(model) if isinstance(layer, RECTIFIERS)]
 
 
 @dataclass
 class Excitement:
-    """Of one layer with C channels: the ``top`` images for each, and how often it is silent.
+    """The ``top`` images that excite each of a layer's C channels most, and how often it is silent.
 
     ``values`` (C, top) are the largest responses, ``images`` (C, top) the rows of the images that gave
     them, ``places`` (C, top, 2) where in the map (y, x). ``zeros`` counts responses <= 0 of ``count``;
@@ -150,8 +152,13 @@ def class_responses(model: nn.Module, images: Tensor, target: Tensor) -> Tensor:
         (N, h, w), >= 0.
 
     Raises:
-        UserError: if the net's last features are no maps.
+        UserError: if the net's last features are no maps, or it doesn't give them.
     """
+    if not has_features(model):
+        raise UserError(
+            f"{type(model).__name__} doesn't give the maps before its classifier, so no response maps; give "
+            f"it timm's methods forward_features, forward_head and get_classifier"
+        )
     net: Any = model.eval()
     with torch.no_grad():
         maps = net.forward_features(images)

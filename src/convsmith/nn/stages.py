@@ -8,18 +8,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convsmith.nn.computed import named_layers, own_parameters
+from convsmith.nn.manners import classifier
 from convsmith.nn.probe import After, Before, blank, probe
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Layers that work at one resolution: names of modules that have parameters of their own."""
+    """Layers that work at one resolution: names of modules that have parameters of their own.
+
+    The parameters behind a layer's parametrized weight are the layer's.
+    """
 
     name: str
     modules: tuple[str, ...]
 
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        return [p for m in self.modules for p in model.get_submodule(m).parameters(recurse=False)]
+        """All parameters of the stage's layers; a shared one once for each layer that has it."""
+        return [p for m in self.modules for p in own_parameters(model.get_submodule(m))]
 
 
 def stages(model: nn.Module, shape: tuple[int, int, int]) -> list[Stage]:
@@ -31,15 +37,17 @@ def stages(model: nn.Module, shape: tuple[int, int, int]) -> list[Stage]:
     (a transformer) is cut into four equal parts.
 
     Args:
-        model: with ``get_classifier()``.
+        model: any net; :func:`convsmith.nn.manners.classifier` finds its classifier.
         shape: of an image, (C, H, W).
 
-    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.Conv2d(4, 4, 3, stride=2), nn.Flatten())
-    >>> net.get_classifier = lambda: nn.Identity()
+    Raises:
+        UserError: if the net has no classifier.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.Conv2d(4, 4, 3, 2), nn.Flatten(), nn.Linear(36, 2))
     >>> [stage.modules for stage in stages(net, (3, 16, 16))]
-    [('0',), ('1',)]
+    [('0',), ('1',), ('3',)]
     """
-    head = {id(module) for module in model.get_classifier().modules()}  # type: ignore[operator]
+    head = {id(module) for module in classifier(model).modules()}
     order, sides = _sides(model, shape)
     body = [name for name in order if id(model.get_submodule(name)) not in head]
     for name in body:
@@ -54,7 +62,7 @@ def stages(model: nn.Module, shape: tuple[int, int, int]) -> list[Stage]:
         if not number or (
             sides[name] != sides[body[number - 1]]
             # A normalization is no stage of its own.
-            and any(p.ndim > 1 for p in model.get_submodule(name).parameters(recurse=False))
+            and any(p.ndim > 1 for p in own_parameters(model.get_submodule(name)))
         ):
             groups.append([])
         groups[-1].append(name)
@@ -67,7 +75,7 @@ def stages(model: nn.Module, shape: tuple[int, int, int]) -> list[Stage]:
 
 
 def _side_of_block(name: str, body: list[str], sides: dict[str, int]) -> int:
-    """Of a layer on 1x1 maps: the side of the block around it, if that works on larger ones (a gate)."""
+    """Side of the maps in the block around a layer that works on 1x1 maps, such as a gate; 1 without one."""
     around = name.rpartition(".")[0]
     before = body[: body.index(name)]
     while around:
@@ -81,7 +89,7 @@ def _side_of_block(name: str, body: list[str], sides: dict[str, int]) -> int:
 def _sides(model: nn.Module, shape: tuple[int, int, int]) -> tuple[list[str], dict[str, int]]:
     """Modules with parameters in the order of their first call, and the side of the maps that each gives.
 
-    0 stands for a vector; what isn't called comes last, with the side of what came before.
+    A vector has side 0. Modules that aren't called come last, with the side of the last map.
     """
     order: list[str] = []
     sides: dict[str, int] = {}
@@ -107,8 +115,8 @@ def _sides(model: nn.Module, shape: tuple[int, int, int]) -> tuple[list[str], di
 
         return enter
 
-    own = [n for n, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))]
-    # A module with parts is where it begins, whatever its parts make of it.
+    own = [name for name, module in named_layers(model) if own_parameters(module)]
+    # Use the place of a module's first call; its children may be called before it ends.
     probe(
         model,
         blank(model, shape),

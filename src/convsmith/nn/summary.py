@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from convsmith.nn.computed import LAYERS, named_layers, own_parameters, plain_type
 from convsmith.nn.probe import After, blank, probe
 from convsmith.nn.receptive_field import Field, Follow
 
@@ -16,8 +18,9 @@ from convsmith.nn.receptive_field import Field, Follow
 class Row:
     """One leaf layer: its output's shape without the batch, what it sees, and its cost for one image.
 
-    ``receptive_field`` (height, width) and ``stride`` (between neighbors, in pixels) are None where all of
-    the image counts.
+    ``parameters`` counts what is stored: of a parametrized layer, the parameters that its weight is computed
+    from. ``receptive_field`` (height, width) and ``stride`` (between neighbors, in pixels) are None where
+    all of the image counts.
     """
 
     name: str
@@ -39,8 +42,8 @@ class Summary:
 def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
     """Run one image of ``shape`` (C, H, W) through ``model`` and note what each layer gives.
 
-    Multiply-accumulates count convolutions and fully connected layers, as the field does; a shared
-    layer counts its parameters once and its work at each call.
+    Multiply-accumulates count convolutions and fully connected layers, as the field does, and not how a
+    parametrized weight is computed. A shared layer counts its parameters once and its work at each call.
 
     >>> summarize(nn.Conv2d(3, 8, 3, padding=1), (3, 4, 4)).macs
     3456
@@ -51,9 +54,9 @@ def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
     follow = Follow(image)
     notes = {
         name: _noting(name, rows, counted, follow)
-        for name, layer in model.named_modules()
-        # A normalization that carries its activation inside is no leaf, but has parameters of its own.
-        if not any(True for _ in layer.children()) or any(True for _ in layer.parameters(recurse=False))
+        for name, layer in named_layers(model)
+        # A parametrized layer is no leaf, nor a normalization that carries its activation inside.
+        if isinstance(layer, LAYERS) or own_parameters(layer) or not any(True for _ in layer.children())
     }
     probe(model, image, after=notes, within=follow)
     total = sum(parameter.numel() for parameter in model.parameters())
@@ -62,9 +65,9 @@ def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
 
 def _noting(name: str, rows: list[Row], counted: set[int], follow: Follow) -> After:
     def note(layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        new = [p for p in layer.parameters(recurse=False) if id(p) not in counted]
+        new = [p for p in own_parameters(layer) if id(p) not in counted]
         counted.update(id(p) for p in new)
-        kind = type(layer).__name__
+        kind = plain_type(layer).__name__
         parameters = sum(p.numel() for p in new)
         field = follow.of(output)
         rows.append(
@@ -73,7 +76,7 @@ def _noting(name: str, rows: list[Row], counted: set[int], follow: Follow) -> Af
                 kind,
                 tuple(output.shape[1:]),
                 parameters,
-                _macs(layer, output),
+                _macs(layer, inputs, output),
                 _whole_numbers(field, "size"),
                 _whole_numbers(field, "stride"),
             )
@@ -87,10 +90,12 @@ def _whole_numbers(field: Field | None, what: str) -> tuple[int, int] | None:
     return (int(values[0]), int(values[1])) if all(map(math.isfinite, values)) else None
 
 
-def _macs(layer: nn.Module, output: Tensor) -> int:
-    if isinstance(layer, nn.Conv2d):
-        window = layer.kernel_size[0] * layer.kernel_size[1] * layer.in_channels // layer.groups
-        return output[0].numel() * window
+def _macs(layer: nn.Module, inputs: Any, output: Tensor) -> int:
+    if isinstance(layer, _ConvTransposeNd):
+        given: Tensor = inputs[0]
+        return given[0].numel() * math.prod(layer.kernel_size) * layer.out_channels // layer.groups
+    if isinstance(layer, _ConvNd):
+        return output[0].numel() * math.prod(layer.kernel_size) * layer.in_channels // layer.groups
     if isinstance(layer, nn.Linear):
         return output[0].numel() * layer.in_features
     return 0

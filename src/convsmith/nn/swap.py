@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from convsmith import catalog
 from convsmith.catalog import Spec
 from convsmith.errors import UserError
+from convsmith.nn.computed import computed, forms_of
 from convsmith.nn.normalization import L2Norm, LocalResponseNorm
 from convsmith.nn.p_norm_pooling import PNormPool2d
 from convsmith.nn.probe import blank, probe
@@ -69,7 +70,7 @@ def swap(model: nn.Module, kind: Kind, spec: Spec, shape: tuple[int, int, int]) 
         names of the layers replaced.
 
     Raises:
-        UserError: if the net has no such layer.
+        UserError: if the net has no such layer, or one with parametrized weights, which would be lost.
 
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()); swap(net, "activation", "elu", (1, 5, 5))
     ['1']
@@ -77,8 +78,15 @@ def swap(model: nn.Module, kind: Kind, spec: Spec, shape: tuple[int, int, int]) 
     channels = _channels(model, LAYERS[kind], shape)
     if not channels:
         raise UserError(f"this net has no {kind} that could be replaced; leave {kind} out")
+    olds = {name: model.get_submodule(name) for name in channels}
+    for name, old in olds.items():
+        for key in computed(old):
+            raise UserError(
+                f"{name}: the {key} of this {kind} is computed by {forms_of(old, key)}, which another {kind} "
+                f"would lose; exchange layers before they are parametrized"
+            )
     for name, count in channels.items():
-        old = model.get_submodule(name)
+        old = olds[name]
         model.set_submodule(name, _replacement(kind, spec, old, count))
     return list(channels)
 

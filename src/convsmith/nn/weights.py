@@ -1,21 +1,44 @@
-"""Which parameters of a net are weights: what penalties act on and decay leaves out otherwise."""
+"""The weights of a net: which tensors penalties, constraints and diagnoses act on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from convsmith.errors import UserError, nearest
+from convsmith.nn.computed import LAYERS, computed, named_layers, read
 
 EVERY = ("*",)
 
 
+class Weight(NamedTuple):
+    """Where a weight is: a layer and the name of its tensor, stored there or computed at each reading."""
+
+    layer: nn.Module
+    key: str
+
+    def value(self) -> Tensor:
+        """The weight as the layer uses it; its gradient reaches the parameters behind it."""
+        return read(self.layer, self.key)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is stored and trained: the weight itself, or the parameters that it is computed from."""
+        behind = computed(self.layer).get(self.key)
+        return [self.layer._parameters[self.key]] if behind is None else behind  # type: ignore[list-item]
+
+
 def weights(
     model: nn.Module, layers: Sequence[str] = EVERY, *, everything: bool = False
-) -> dict[str, nn.Parameter]:
-    """Weights of convolutions and fully connected layers by name; no biases, no norms, each once.
+) -> dict[str, Tensor]:
+    """Weights of convolutions and fully connected layers by name, as the layers use them.
+
+    A plain layer's weight is its parameter. A parametrized or pruned layer's weight is computed, once a
+    call, with its gradient's history: a function of these tensors trains what they are computed from. A
+    weight that several layers share is there once, under the first one's name; biases and norms are left
+    out. Inside ``torch.nn.utils.parametrize.cached()`` the layers' own forward uses the same computation.
 
     Args:
         model: any net.
@@ -28,20 +51,62 @@ def weights(
     >>> list(weights(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))))
     ['0.weight', '2.weight']
     """
-    found: dict[str, nn.Parameter] = {}
-    seen: set[int] = set()
-    for name, layer in model.named_modules():
-        own = layer.named_parameters(recurse=False)
-        if not everything:
-            own = ((key, p) for key, p in own if key == "weight" and isinstance(layer, nn.Conv2d | nn.Linear))
-        for key, parameter in own:
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                found[f"{name}.{key}" if name else key] = parameter
+    found = places(model, layers, everything=everything)
+    return {name: weight.value() for name, weight in found.items()}
+
+
+def stored(
+    model: nn.Module, layers: Sequence[str] = EVERY, *, everything: bool = False
+) -> dict[str, list[nn.Parameter]]:
+    """By the same names as :func:`weights`, the parameters that each weight is or is computed from.
+
+    >>> layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 3))
+    >>> [tuple(p.shape) for p in stored(layer)["weight"]]
+    [(3, 1), (3, 2)]
+    """
+    found = places(model, layers, everything=everything)
+    return {name: weight.parameters() for name, weight in found.items()}
+
+
+def places(model: nn.Module, layers: Sequence[str] = EVERY, *, everything: bool = False) -> dict[str, Weight]:
+    """By the same names as :func:`weights`, the layer that holds each weight, and its name there.
+
+    >>> places(nn.Linear(2, 2))["weight"].key
+    'weight'
+    """
+    found: dict[str, Weight] = {}
+    seen: dict[tuple[int, ...], list[Weight]] = {}
+    for name, layer in named_layers(model):
+        for key in _keys(layer, everything):
+            weight = Weight(layer, key)
+            behind = tuple(map(id, weight.parameters())) or (id(layer),)
+            others = seen.setdefault(behind, [])
+            if not any(_same(weight, other) for other in others):
+                others.append(weight)
+                found[f"{name}.{key}" if name else key] = weight
     if tuple(layers) == EVERY:
         return found
     names = {key: key.rpartition(".")[0] for key in found}
     for pattern in layers:
         if not any(fnmatchcase(name, pattern) for name in names.values()):
             raise UserError(f"no layer with weights is called {pattern!r}{nearest(pattern, names.values())}")
-    return {k: p for k, p in found.items() if any(fnmatchcase(names[k], pattern) for pattern in layers)}
+    return {k: w for k, w in found.items() if any(fnmatchcase(names[k], pattern) for pattern in layers)}
+
+
+def _keys(layer: nn.Module, everything: bool) -> list[str]:
+    """Names of the layer's tensors that count, in the order in which it was given them."""
+    if not everything and not isinstance(layer, LAYERS):
+        return []
+    behind = computed(layer)
+    hidden = {id(parameter) for own in behind.values() for parameter in own}
+    plain = [key for key, p in layer.named_parameters(recurse=False) if id(p) not in hidden]
+    keys = [*behind, *plain]
+    return keys if everything else [key for key in keys if key == "weight"]
+
+
+def _same(weight: Weight, other: Weight) -> bool:
+    """Whether two weights over the same parameters are equal: two masks may lie on one shared weight."""
+    if not any(w.key in computed(w.layer) for w in (weight, other)):
+        return True
+    a, b = weight.value(), other.value()
+    return a.shape == b.shape and a.equal(b)

@@ -1,16 +1,29 @@
-"""Penalties on the weights, each a term of the objective."""
+"""Penalties on the weights, each a term of the objective.
+
+They read the weights that the layers use: of a parametrized or pruned layer the computed one, through which
+the gradient reaches the stored parameters.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated
 
+import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
 from convsmith.catalog import technique
 from convsmith.nn import norms
 from convsmith.nn.weights import EVERY, weights
+
+
+def _norms(model: nn.Module, layers: Sequence[str], everything: bool, p: float) -> Tensor:
+    """The p-norm of each weight, as one vector; a net without weights has one of length 0."""
+    found = weights(model, layers, everything=everything)
+    if not found:
+        return torch.zeros(1, device=next((p.device for p in model.parameters()), None))
+    return norms.total(found.values(), p)
 
 
 @technique(
@@ -50,8 +63,7 @@ class L2(nn.Module):
         self.everything = everything
 
     def forward(self, model: nn.Module) -> Tensor:
-        found = weights(model, self.layers, everything=self.everything)
-        return norms.total(found.values(), 2).square().sum() * (self.weight / 2)
+        return _norms(model, self.layers, self.everything, 2).square().sum() * (self.weight / 2)
 
 
 @technique(
@@ -59,7 +71,7 @@ class L2(nn.Module):
     "l1",
     source="Tibshirani 1996",
     chapter="9 正则化 regularization",
-    use="many weights shall become small enough to remove",
+    use="sparse weights: many become small enough to remove",
 )
 class L1(nn.Module):
     """weight * sum(|w|) over the weights of convolutions and fully connected layers.
@@ -89,8 +101,7 @@ class L1(nn.Module):
         self.everything = everything
 
     def forward(self, model: nn.Module) -> Tensor:
-        found = weights(model, self.layers, everything=self.everything)
-        return norms.total(found.values(), 1).sum() * self.weight
+        return _norms(model, self.layers, self.everything, 1).sum() * self.weight
 
 
 @technique(

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from convsmith.catalog import technique
-from convsmith.nn import norms
-from convsmith.nn.weights import EVERY, weights
+from convsmith.nn import norms, units
+from convsmith.nn.manners import classifier
+from convsmith.nn.weights import EVERY, places
 
 
 class Regularizer(Protocol):
@@ -28,7 +29,10 @@ class Regularizer(Protocol):
 
 
 def project(weight: Tensor, limit: float) -> Tensor:
-    """Shorten the weights (O, I, ...) of each unit to ``limit`` at most, in place; who was longer, (O,).
+    """Shorten the weights (O, I, ...) of each unit to ``limit`` at most, in place.
+
+    Returns:
+        which units were longer, (O,).
 
     >>> w = torch.tensor([[3.0, 4.0], [0.0, 1.0]])
     >>> project(w, 1.0), w
@@ -36,9 +40,12 @@ def project(weight: Tensor, limit: float) -> Tensor:
             [0.0000, 1.0000]]))
     """
     lengths = norms.by_unit(weight)
-    scale = (limit / lengths.clamp_min(1e-12)).clamp_max(1)
-    weight.mul_(scale.view(-1, *[1] * (weight.ndim - 1)))
+    weight.mul_(_factors(lengths, limit).view(-1, *[1] * (weight.ndim - 1)))
     return lengths > limit
+
+
+def _factors(lengths: Tensor, limit: float) -> Tensor:
+    return (limit / lengths.clamp_min(1e-12)).clamp_max(1)
 
 
 @technique(
@@ -51,14 +58,21 @@ def project(weight: Tensor, limit: float) -> Tensor:
 class MaxNorm:
     """After each update, the incoming weights of each unit or filter are shortened to |w|_2 <= limit.
 
-    Its figure is the share of units that the last update had made too long.
+    Its figure is the share of units that the last update had made too long. Frozen weights stay as they
+    are, and don't count. A computed weight is shortened through what it is computed from, see
+    :class:`convsmith.nn.units.Scaler`.
 
     Args:
         limit: c > 0.
         layers: patterns of the layers' names.
 
     Raises:
-        UserError: if a pattern fits no layer.
+        UserError: when attached, if a pattern fits no layer, or a computed weight can't be shortened.
+
+    >>> layer = nn.Linear(2, 1, bias=False); _ = nn.init.constant_(layer.weight, 3.0)
+    >>> layer.weight.grad = torch.zeros(1, 2); optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+    >>> MaxNorm(limit=1.0).attach(layer, optimizer); optimizer.step(); round(layer.weight.norm().item(), 4)
+    1.0
     """
 
     def __init__(self, limit: Annotated[float, Gt(0)] = 1000.0, layers: Sequence[str] = EVERY) -> None:
@@ -67,13 +81,26 @@ class MaxNorm:
         self.share = torch.zeros(())
 
     def attach(self, model: nn.Module, optimizer: Optimizer) -> None:
-        held = list(weights(model, self.layers).values())
+        held = [
+            units.Scaler(name, weight, why="max_norm") for name, weight in places(model, self.layers).items()
+        ]
+
+        none = self.share.to(next((p.device for p in model.parameters()), None))
 
         @torch.no_grad()
         def shorten(*_: Any) -> None:
-            self.share = torch.cat([project(weight, self.limit) for weight in held]).float().mean()
+            # Asked at each step: gradual unfreezing wakes stages.
+            longer = [self._shorten(scaler) for scaler in held if not scaler.frozen]
+            self.share = torch.cat(longer).float().mean() if longer else none
 
         optimizer.register_step_post_hook(shorten)
+
+    def _shorten(self, scaler: units.Scaler) -> Tensor:
+        """Shorten one layer's units; which were longer, (O,)."""
+        value = scaler.weight.value()
+        lengths = units.lengths(scaler.weight.layer, value)
+        scaler(_factors(lengths, self.limit))
+        return lengths > self.limit
 
     def figure(self) -> Tensor:
         return self.share
@@ -93,6 +120,9 @@ class ClassifierNoise:
 
     Args:
         ratio: >= 0.
+
+    Raises:
+        UserError: when attached, if the net has no classifier.
     """
 
     def __init__(self, ratio: Annotated[float, Ge(0)] = 0.1) -> None:
@@ -100,7 +130,7 @@ class ClassifierNoise:
         self.deviation = torch.zeros(())
 
     def attach(self, model: nn.Module, optimizer: Optimizer) -> None:
-        model.get_classifier().register_forward_pre_hook(self._disturb)  # type: ignore[operator]
+        classifier(model).register_forward_pre_hook(self._disturb)
 
     def _disturb(self, head: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         if not head.training:

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from convsmith.nn.computed import copied
 
-def exponential_average(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of ``model`` that ``update_parameters`` moves by w <- d w + (1 - d) w_new, buffers too.
+# Buffers that are means over batches; any other (a mask, an index, a count) has no average.
+STATISTICS = ("running_mean", "running_var")
+
+
+class RunningAverage(AveragedModel):
+    """A copy of a net that follows its weights as an exponential average; see :func:`exponential_average`."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(copied(model), use_buffers=True)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Average the parameters and the statistics of normalizations, copy all other buffers."""
+        updates = int(self.n_averaged)
+        keep = min(self.decay, (1 + updates) / (10 + updates)) if updates else 0.0
+        for weight, new in zip(self.module.parameters(), model.parameters()):
+            _move(weight, new, keep)
+        for (name, buffer), value in zip(self.module.named_buffers(), model.buffers()):
+            _move(buffer, value, keep if name.rpartition(".")[2] in STATISTICS else 0.0)
+        self.n_averaged += 1
+
+
+def _move(average: Tensor, value: Tensor, keep: float) -> None:
+    if keep and average.is_floating_point():
+        average.lerp_(value.detach().to(average), 1 - keep)
+    else:
+        average.copy_(value)
+
+
+def exponential_average(model: nn.Module, decay: float) -> RunningAverage:
+    """A copy of ``model`` that ``update_parameters`` moves by w <- d w + (1 - d) w_new.
 
     d = min(decay, (1 + t) / (10 + t)) after t updates, so that short trainings don't average in the
-    initial weights (Polyak & Juditsky 1992; the warm-up is TensorFlow's ExponentialMovingAverage).
+    initial weights (Polyak & Juditsky 1992; the warm-up is TensorFlow's ExponentialMovingAverage). Means and
+    variances of batch normalizations are averaged with the parameters; other buffers are copied, so that a
+    0/1 mask stays one and indices stay valid. Of a parametrized weight the stored parameters are averaged.
 
     >>> layer = nn.Linear(1, 1); average = exponential_average(layer, 0.9)
     >>> average.update_parameters(layer); bool(average.module.weight == layer.weight)
     True
     """
-
-    @torch.no_grad()
-    def move(averages: Sequence[Tensor], values: Sequence[Tensor], updates: Tensor | int) -> None:
-        count = int(updates)
-        d = min(decay, (1 + count) / (10 + count))
-        for average, value in zip(averages, values):
-            if average.is_floating_point():
-                average.lerp_(value.to(average.dtype), 1 - d)
-            else:
-                average.copy_(value)
-
-    return AveragedModel(model, multi_avg_fn=move, use_buffers=True)
+    return RunningAverage(model, decay)

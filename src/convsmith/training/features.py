@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from convsmith.data.batches import Batch, Batches
 from convsmith.data.scan import Track
 from convsmith.data.shuffle import generator
+from convsmith.nn import manners
 from convsmith.nn.stages import stages
 
 
@@ -31,7 +32,7 @@ class OnFeatures(nn.Module):
         assert possible(net)
         # In a tuple, so that the frozen part is neither trained, averaged, nor in every checkpoint.
         self._whole = (net.eval(),)
-        self.classifier: nn.Module = net.get_classifier()  # type: ignore[operator]
+        self.classifier: nn.Module = manners.classifier(net)
 
     @property
     def whole(self) -> nn.Module:
@@ -54,8 +55,12 @@ class OnFeatures(nn.Module):
 
 
 def possible(net: nn.Module) -> bool:
-    """Whether what the classifier reads is a vector; a convolution as a classifier reads maps."""
-    return isinstance(net.get_classifier(), nn.Linear)  # type: ignore[operator]
+    """Whether the logits are the classifier's output for the features.
+
+    A convolution as a classifier reads maps; a net without timm's methods may do anything to its
+    classifier's output.
+    """
+    return manners.has_features(net) and isinstance(manners.classifier(net), nn.Linear)
 
 
 def whole(model: nn.Module) -> nn.Module:
@@ -66,8 +71,7 @@ def whole(model: nn.Module) -> nn.Module:
 @torch.inference_mode()
 def features(net: Any, images: Tensor) -> Tensor:
     """What the classifier of ``net`` reads, (N, D) float32, for normalized images (N, C, H, W)."""
-    vectors: Tensor = net.forward_head(net.forward_features(images), pre_logits=True)
-    return vectors.float()
+    return manners.features(net, images).float()
 
 
 def probes(net: Any, feed: Batches) -> tuple[Tensor, Tensor]:
@@ -147,7 +151,7 @@ def computed(
         None if not even one view fits into half of the free memory.
     """
     views = views if feed.augment is not None else 1
-    size = 4 * len(feed.split) * int(getattr(net, "num_features", 0) or 1)
+    size = 4 * len(feed.split) * manners.num_features(net)
     views = min(views, int(psutil.virtual_memory().available / 2 // size))
     if views < 1:
         return None

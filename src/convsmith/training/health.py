@@ -1,4 +1,4 @@
-"""What a diagnosis reads beside metrics.csv: the loss of batches, gradients and silent units by layer."""
+"""Measurements that a diagnosis reads beside metrics.csv: losses of batches, gradients, silent units."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from convsmith.advice.evidence import SAMPLE
 from convsmith.nn.responses import captured, rectifiers
-from convsmith.nn.weights import weights
+from convsmith.nn.weights import places
 from convsmith.run.directory import RunDirectory
 from convsmith.training.loop import Feed, Fit
 
@@ -23,7 +23,9 @@ class Health:
     """Write ``steps.csv`` (epoch, batch, loss) and ``health.csv`` (epoch, what, name, value).
 
     ``what`` is ``gradient`` or ``weight`` (root mean square over a layer's weights; in epoch 0
-    ``first_gradient``, that of the first batch, before any update), ``silent`` (share of a
+    ``first_gradient``, that of the first batch, before any update; where a parametrization or pruning
+    computes the weight, ``weight`` is of the computed one, and the gradients are those of all parameters that
+    it is computed from), ``silent`` (share of a
     rectifier's responses that are zero), ``dead`` (share of its channels that never respond), ``predicted``
     (share of the validation sample that gets the commonest answer; ``true``: of the commonest class), or
     ``right`` (accuracy on plain images of ``train`` and of ``val``). Measured on samples, without changing
@@ -43,7 +45,9 @@ class Health:
         self.steps = [r for r in self.run.read_table(self.run.steps) if int(r["epoch"]) < before]
         self.rows = [r for r in self.run.read_table(self.run.health) if int(r["epoch"]) < before]
         self.weights = {
-            name: p for name, p in weights(state.task.model).items() if p.requires_grad and p.numel() > 1
+            name: weight
+            for name, weight in places(state.task.model).items()
+            if any(p.requires_grad and p.numel() > 1 for p in weight.parameters())
         }
         self.names = [
             name
@@ -61,9 +65,9 @@ class Health:
             return
         self.looks += 1
         squares = {
-            name: parameter.grad.detach().float().pow(2).mean()
-            for name, parameter in self.weights.items()
-            if parameter.grad is not None
+            name: _mean_square(gradients)
+            for name, weight in self.weights.items()
+            if (gradients := [p.grad.detach() for p in weight.parameters() if p.grad is not None])
         }
         for name, found in squares.items():
             self.gradients[name] = self.gradients.get(name, torch.zeros_like(found)) + found
@@ -82,8 +86,9 @@ class Health:
         rows: list[tuple[str, str, float]] = []
         if self.looks:
             for name, total in self.gradients.items():
+                value = self.weights[name].value().detach()
                 rows.append(("gradient", name, (total / self.looks).sqrt().item()))
-                rows.append(("weight", name, self.weights[name].detach().float().pow(2).mean().sqrt().item()))
+                rows.append(("weight", name, _mean_square([value]).sqrt().item()))
         self._note(epoch, rows + self._responses(state))
         self.gradients, self.looks, self.updates = {}, 0, 0
         self._write_steps()
@@ -147,6 +152,14 @@ def _run(state: Fit, model: nn.Module, feed: Feed, seen: dict[str, Tensor]) -> t
             maps = output.flatten(2) if output.ndim > 2 else output[:, :, None]
             units.setdefault(name, []).append(((maps <= 0).float().mean((1, 2)), (maps > 0).any(2)))
     return torch.cat(answers), torch.cat(truth), units
+
+
+def _mean_square(tensors: list[Tensor]) -> Tensor:
+    """Mean square over all entries of several tensors."""
+    if len(tensors) == 1:
+        return tensors[0].float().pow(2).mean()
+    sums = torch.stack([tensor.float().pow(2).sum() for tensor in tensors])
+    return sums.sum() / sum(tensor.numel() for tensor in tensors)
 
 
 def _commonest(classes: Tensor) -> float:

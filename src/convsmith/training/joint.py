@@ -16,6 +16,7 @@ from convsmith.data.batches import Batches, Split
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
+from convsmith.nn.manners import features
 from convsmith.nn.patterns import gabor
 from convsmith.training.finetune import AllStages, Pace
 
@@ -85,9 +86,8 @@ class SourceTask(nn.Module):
             return self.head.weight.new_zeros(())
         places = torch.randint(len(self.images.split), (self.batch_size,))
         batch = self.images.at(places)
-        net: object = model
-        features = net.forward_head(net.forward_features(batch.images), pre_logits=True)  # type: ignore[attr-defined]
-        return self.weight * F.cross_entropy(self.head(features), batch.targets)
+        vectors = features(model, batch.images)
+        return self.weight * F.cross_entropy(self.head(vectors), batch.targets)
 
 
 def source_task(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
+from convsmith.nn.computed import computed
+from convsmith.nn.manners import classifier, with_features
 from convsmith.objectives.objective import Objective
 
 
 class Task(nn.Module):
     """forward(images (N, C, H, W), target (N,), costs (N, K) or None) -> (value of each term, logits (N, K)).
 
-    A model whose objective reads ``features`` or ``head`` must have timm's ``forward_features``,
-    ``forward_head`` and ``get_classifier``.
+    Features and classifier of a model are found by :mod:`convsmith.nn.manners`, so that any module will do.
+    A parametrized weight is computed once a forward, for its layer and for all terms that read it.
     """
 
     def __init__(self, model: nn.Module, objective: Objective) -> None:
@@ -24,16 +28,18 @@ class Task(nn.Module):
     def forward(
         self, images: Tensor, target: Tensor, costs: Tensor | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
-        seen: dict[str, Any] = {"images": images, "target": target, "costs": costs, "model": self.model}
-        if self.objective.needs & {"features", "head"}:
-            model: Any = self.model
-            head, maps = model.get_classifier(), model.forward_features(images)
-            features = model.forward_head(maps, pre_logits=True)
-            # Once through the head's dropout where that can be; a convolution as a classifier reads maps.
-            linear = isinstance(head, nn.Linear)
-            seen.update(
-                head=head, features=features, input=head(features) if linear else model.forward_head(maps)
-            )
-        else:
-            seen["input"] = self.model(images)
-        return self.objective(**seen), seen["input"]
+        with self._reading():
+            seen: dict[str, Any] = {"images": images, "target": target, "costs": costs, "model": self.model}
+            if "features" in self.objective.needs:
+                seen["features"], seen["input"] = with_features(self.model, images)
+            else:
+                seen["input"] = self.model(images)
+            if "head" in self.objective.needs:
+                seen["head"] = classifier(self.model)
+            return self.objective(**seen), seen["input"]
+
+    def _reading(self) -> AbstractContextManager[Any]:
+        # Beside the time saved: a random form would give the penalty another weight than the layer used.
+        if any(computed(layer) for layer in self.model.modules()):
+            return parametrize.cached()
+        return nullcontext()
