@@ -29,7 +29,8 @@ from torch import Tensor, nn
 
 from convsmith import recipe as recipes
 from convsmith.advice.choices import fill
-from convsmith.data.dataset import Dataset, prepare
+from convsmith.data.dataset import Dataset
+from convsmith.data.opened import open_data
 from convsmith.errors import UserError
 from convsmith.nn.normalization import L2Norm, LocalResponseNorm, feature_norm
 from convsmith.nn.p_norm_pooling import PNormPool2d
@@ -185,7 +186,7 @@ def work_off(options: argparse.Namespace) -> None:
             continue
         if data not in datasets:
             path = table(getattr(options, data), options.work, data)
-            datasets[data] = path, prepare(recipes.Data(path=str(path)))
+            datasets[data] = path, open_data(recipes.Data(path=str(path)))
         path, dataset = datasets[data]
         state = start(plan(data, VARIANTS[kind][name], seed, path), dataset)
         row: dict[str, Any] = {"key": key}
@@ -238,7 +239,7 @@ def measure_steps(options: argparse.Namespace, rounds: int = 3, steps: int = 8) 
     found: dict[str, Any] = {}
     for data in NETS:
         path = table(getattr(options, data), options.work, data)
-        dataset = prepare(recipes.Data(path=str(path)))
+        dataset = open_data(recipes.Data(path=str(path)))
         states = {
             (kind, name): start(plan(data, changes, 0, path), dataset)
             for kind, variants in VARIANTS.items()

@@ -26,7 +26,8 @@ from lightning_fabric import Fabric
 
 from convsmith import recipe as recipes
 from convsmith.advice.choices import fill
-from convsmith.data.dataset import Dataset, prepare
+from convsmith.data.dataset import Dataset
+from convsmith.data.opened import open_data
 from convsmith.objectives.costs import read_table
 from convsmith.inference.evaluation import Evaluation, evaluate
 from convsmith.inference.predictor import Predictor
@@ -90,7 +91,7 @@ PUBLISHED = {
 
 def prepared(data: Path, seed: int) -> tuple[recipes.Recipe, Dataset]:
     recipe = recipes.load(overrides=[*BASE, f"data.path={data}", f"train.seed={seed}"])
-    return recipe, prepare(recipe.data, seed=seed)
+    return recipe, open_data(recipe.data, seed=seed)
 
 
 def ratio_costs(dataset: Dataset, file: Path) -> None:

@@ -32,7 +32,7 @@ from torchvision.transforms import v2
 
 from convsmith.data.augment import Augment, build
 from convsmith.data.batches import Batches
-from convsmith.data.dataset import prepare
+from convsmith.data.opened import open_data
 from convsmith.data.shuffle import Shuffle
 from convsmith.recipe import load
 from record import keep
@@ -138,7 +138,7 @@ def timm_loader(data: Path, epochs: int) -> list[float]:
 
 def convsmith(data: Path, epochs: int) -> list[float]:
     started = time.perf_counter()
-    dataset = prepare(load(overrides=[f"data.path={data}", f"data.size={SIDE}"]).data)
+    dataset = open_data(load(overrides=[f"data.path={data}", f"data.size={SIDE}"]).data)
     train = dataset.train
     batches = Batches(
         train,

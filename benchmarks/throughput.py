@@ -226,7 +226,7 @@ def convsmith(data: Path, epochs: int, *words: str) -> list[float]:
     from lightning_fabric import Fabric
 
     from convsmith.advice.choices import fill
-    from convsmith.data.dataset import prepare
+    from convsmith.data.opened import open_data
     from convsmith.training.loop import train_epoch
     from convsmith.training.train import assemble
 
@@ -239,7 +239,7 @@ def convsmith(data: Path, epochs: int, *words: str) -> list[float]:
         *words,
     ]
     recipe = load(overrides=overrides)
-    dataset = prepare(recipe.data)
+    dataset = open_data(recipe.data)
     recipe, _ = fill(recipe, dataset)
     state = assemble(recipe, dataset, Fabric(accelerator="cpu", devices=1))
     count = len(state.train.split)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 class UserError(ValueError):
@@ -12,6 +13,19 @@ class UserError(ValueError):
 
     The message says what was asked, what was found, and what to do about it.
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """A training was interrupted, and all that it needs to go on is saved.
+
+    Args:
+        message: where it stands, and how it goes on.
+        run: the run, or its folder.
+    """
+
+    def __init__(self, message: str, run: Any) -> None:
+        super().__init__(message)
+        self.run = run
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -17,7 +17,8 @@ from convsmith.advice.choice import Choice, applied
 from convsmith.advice.choices import fill, planned, precision
 from convsmith.advice.similarity import Similarity
 from convsmith.advice.strategy import Source
-from convsmith.data.dataset import Dataset, prepare
+from convsmith.data.dataset import Dataset
+from convsmith.data.opened import open_data
 from convsmith.errors import UserError
 from convsmith.recipe import Data, Plan, load
 
@@ -26,7 +27,7 @@ DEFAULTS = ("data.normalize", "data.sampler", "objective", "schedule")
 
 @pytest.fixture
 def dataset(images: Path) -> Dataset:
-    return prepare(Data(path=str(images)))
+    return open_data(Data(path=str(images)))
 
 
 def filled(dataset: Dataset, *words: str) -> tuple[Plan, dict[str, str]]:
@@ -39,7 +40,7 @@ def test_small_images_get_a_small_net_and_large_ones_one_that_subsamples(
     recipe, reasons = filled(dataset)
     assert recipe.model == "resnet20"
     assert "16 pixels" in reasons["model"]
-    large = prepare(Data(path=str(make_images(tmp_path, images=4, size=70))))
+    large = open_data(Data(path=str(make_images(tmp_path, images=4, size=70))))
     assert filled(large)[0].model == "timm:resnet18"
 
 
@@ -61,7 +62,7 @@ def test_grey_images_are_not_mirrored(dataset: Dataset, tmp_path: Path) -> None:
     make_images(tmp_path, images=4)
     for file in tmp_path.rglob("*.png"):
         Image.open(file).convert("L").save(file)
-    recipe, reasons = filled(prepare(Data(path=str(tmp_path))))
+    recipe, reasons = filled(open_data(Data(path=str(tmp_path))))
     assert recipe.data.augment == {"crop": {"pad": 2}}
     assert "no flip" in reasons["data.augment"]
 
@@ -110,7 +111,7 @@ def test_a_plan_has_no_gaps(dataset: Dataset) -> None:
 
 def test_paths_hold_from_any_folder(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(images.parent)
-    dataset = prepare(Data(path=images.name))
+    dataset = open_data(Data(path=images.name))
     assert filled(dataset, f"data.path={images.name}")[0].data.path == str(images)
     assert filled(dataset, "data.path=digits")[0].data.path == "digits"
 
@@ -158,7 +159,7 @@ def test_uneven_classes_are_evened_by_the_loss(tmp_path: Path) -> None:
     data = make_images(tmp_path, classes=3, images=40)
     for number in range(3, 40):
         (data / f"class2/{number:03d}.png").unlink()
-    uneven = prepare(Data(path=str(data)))
+    uneven = open_data(Data(path=str(data)))
     recipe, reasons = filled(uneven)
     assert set(recipe.objective) == {"logit_adjustment", "l2"}
     assert "16 times the images of the smallest" in reasons["objective"]

@@ -16,7 +16,7 @@ from torch import nn
 from convsmith.advice import duplicates, labels
 from convsmith.advice.machine import estimate
 from convsmith.advice.similarity import Similarity, probed, similarity
-from convsmith.data.dataset import prepare
+from convsmith.data.opened import open_data
 from convsmith.data.layout import Item
 from convsmith.recipe import Data
 
@@ -40,7 +40,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_copies_are_found_and_nothing_else(photos: Path) -> None:
-    dataset = prepare(Data(path=str(photos), size=64))
+    dataset = open_data(Data(path=str(photos), size=64))
     found = {finding.name: finding.seen for finding in duplicates.findings(dataset.store, dataset.items)}
     assert set(found) == {f"near_duplicates_{kind}" for kind in ("across", "labels", "within")}
     assert found["near_duplicates_across"].startswith("3 pairs")  # small with each of the other three

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conftest import make_images
-from convsmith.data.dataset import prepare
+from convsmith.data.opened import open_data
 from convsmith.data.splitting import stratified
 from convsmith.errors import UserError
 from convsmith.recipe import Data, Normalize
@@ -31,12 +31,12 @@ def test_statistics_are_of_the_training_split_alone(tmp_path: Path) -> None:
                 low, low + 50, (16, 16, 3), dtype=np.uint8
             )
             Image.fromarray(pixels).save(file)
-    dataset = prepare(Data(path=str(tmp_path)))
+    dataset = open_data(Data(path=str(tmp_path)))
     files = sorted((tmp_path / "train").rglob("*.png"))
     truth = np.stack([np.asarray(Image.open(file)) for file in files]).astype(np.float64)
     np.testing.assert_allclose(dataset.normalizer.mean, truth.mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(dataset.normalizer.std, truth.std((0, 1, 2)), rtol=1e-6)
-    image = prepare(Data(path=str(tmp_path), normalize=Normalize(mean="image", std=False))).normalizer
+    image = open_data(Data(path=str(tmp_path), normalize=Normalize(mean="image", std=False))).normalizer
     np.testing.assert_allclose(image.mean, truth.mean(0), rtol=1e-6)
     assert image.std.tolist() == [255.0] * 3
 
@@ -45,13 +45,13 @@ def test_nothing_in_data_is_changed_and_a_moved_folder_is_the_same_data(tmp_path
     make_images(tmp_path / "a")
     (tmp_path / "a/class0/broken.jpg").write_bytes(b"rubbish")
     before = tree(tmp_path / "a")
-    first = prepare(Data(path=str(tmp_path / "a")))
+    first = open_data(Data(path=str(tmp_path / "a")))
     assert tree(tmp_path / "a") == before
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    second = prepare(Data(path=str(tmp_path / "b")))
+    second = open_data(Data(path=str(tmp_path / "b")))
     assert first.fingerprint == second.fingerprint
     (tmp_path / "b/class0/000.png").unlink()
-    assert prepare(Data(path=str(tmp_path / "b"))).fingerprint != first.fingerprint
+    assert open_data(Data(path=str(tmp_path / "b"))).fingerprint != first.fingerprint
 
 
 @given(
@@ -72,7 +72,7 @@ def test_split_is_stratified_and_leaves_no_class_out(counts: dict[str, int], val
 
 def test_seeds_split_differently(images: Path) -> None:
     def val(seed: int) -> list[int]:
-        split = prepare(Data(path=str(images)), seed=seed).split("val")
+        split = open_data(Data(path=str(images)), seed=seed).split("val")
         assert split is not None
         return split.rows.tolist()
 
@@ -81,7 +81,7 @@ def test_seeds_split_differently(images: Path) -> None:
 
 
 def test_targets_follow_the_files(images: Path) -> None:
-    dataset = prepare(Data(path=str(images)))
+    dataset = open_data(Data(path=str(images)))
     for name in ("train", "val"):
         split = dataset.split(name)
         assert split is not None
@@ -98,7 +98,7 @@ def test_grey_data_has_one_channel(tmp_path: Path) -> None:
     make_images(tmp_path, classes=2, images=4)
     for file in tmp_path.rglob("*.png"):
         Image.open(file).convert("L").save(file)
-    dataset = prepare(Data(path=str(tmp_path)))
+    dataset = open_data(Data(path=str(tmp_path)))
     assert dataset.channels == 1
     assert next(dataset.store.stream([torch.tensor([0])])).shape == (1, 16, 16, 1)
 
@@ -106,7 +106,7 @@ def test_grey_data_has_one_channel(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     def refuse(message: str, **options: object) -> None:
         with pytest.raises(UserError, match=message):
-            prepare(Data(path=str(tmp_path), **options))  # type: ignore[arg-type]
+            open_data(Data(path=str(tmp_path), **options))  # type: ignore[arg-type]
 
     make_images(tmp_path, classes=1)
     refuse("has one class, 'class0'; a classifier needs at least two")
@@ -117,11 +117,11 @@ def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "class1/only.png").write_bytes(b"")
     refuse("has one class")
     with pytest.raises(UserError, match="no DATA"):
-        prepare(Data())
+        open_data(Data())
     with pytest.raises(UserError, match="there is no .*nowhere; DATA is a folder"):
-        prepare(Data(path=str(tmp_path / "nowhere")))
+        open_data(Data(path=str(tmp_path / "nowhere")))
     with pytest.raises(UserError, match="there is no cifr10; did you mean 'cifar10'"):
-        prepare(Data(path="cifr10"))
+        open_data(Data(path="cifr10"))
 
 
 def test_a_class_missing_from_val_is_refused(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_a_class_missing_from_val_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"class 'class2' has no usable image in val; .*data.exclude=\[class2\]"
     ):
-        prepare(Data(path=str(tmp_path)))
-    assert prepare(Data(path=str(tmp_path), exclude=["class2"])).classes == ["class0", "class1"]
+        open_data(Data(path=str(tmp_path)))
+    assert open_data(Data(path=str(tmp_path), exclude=["class2"])).classes == ["class0", "class1"]
 
 
 def test_only_broken_files_is_refused(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_only_broken_files_is_refused(tmp_path: Path) -> None:
         (tmp_path / label).mkdir()
         (tmp_path / label / "x.jpg").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"no usable images .*2 files were left out, e\.g\. .*not an image"):
-        prepare(Data(path=str(tmp_path)))
+        open_data(Data(path=str(tmp_path)))
 
 
 def test_findings_of_a_real_folder(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_findings_of_a_real_folder(tmp_path: Path) -> None:
     (tmp_path / "train/class1/empty.png").write_bytes(b"")
     for number in range(1, 4):
         (tmp_path / f"train/class1/{number:03d}.png").unlink()
-    seen = [finding.seen for finding in prepare(Data(path=str(tmp_path))).findings]
+    seen = [finding.seen for finding in open_data(Data(path=str(tmp_path))).findings]
     assert any("empty file" in text and "empty.png" in text for text in seen)
     assert any("1 image in train and in val alike" in text for text in seen)
     assert any("1 of 2 classes have fewer than 2 training images: class1" in text for text in seen)
@@ -157,6 +157,6 @@ def test_findings_of_a_real_folder(tmp_path: Path) -> None:
 
 def test_size_of_photographs(tmp_path: Path) -> None:
     make_images(tmp_path, classes=2, images=2, size=100)
-    dataset = prepare(Data(path=str(tmp_path)))
+    dataset = open_data(Data(path=str(tmp_path)))
     assert dataset.size == 96
     assert "median short side is 100" in dataset.reasons["data.size"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsmith.data.dataset import prepare
+from convsmith.data.opened import open_data
 from convsmith.data.degrade import mislabeled, profile, thinned
 from convsmith.data.layout import Item
 from convsmith.errors import UserError
@@ -77,8 +77,8 @@ def test_by_recipe_and_said(images: Path) -> None:
             "data.label_noise={type: pair, rate: 0.25}",
         ]
     )
-    dataset = prepare(recipe.data)
-    plain = prepare(load(overrides=[f"data.path={images}"]).data)
+    dataset = open_data(recipe.data)
+    plain = open_data(load(overrides=[f"data.path={images}"]).data)
     # 16 training images a class become 16, 5 and 2; a quarter of these 23 changes its label
     assert sum(dataset.counts()["train"].values()) == 23
     assert dataset.counts()["val"] == plain.counts()["val"]
@@ -94,4 +94,4 @@ def test_numbers_have_no_classes_to_spoil(tmp_path: Path, images: Path) -> None:
     files = sorted(images.rglob("*.png"))
     table.write_text("path,target\n" + "".join(f"{file},{n}\n" for n, file in enumerate(files)))
     with pytest.raises(UserError, match="are for classes"):
-        prepare(load(overrides=[f"data.path={table}", "data.imbalance.ratio=10"]).data)
+        open_data(load(overrides=[f"data.path={table}", "data.imbalance.ratio=10"]).data)

@@ -52,7 +52,7 @@ def test_our_own_names_stay() -> None:
 def test_a_run_starts_from_torchvisions_file(tmp_path: Path, images: Path) -> None:
     """The file as torchvision's state_dict, saved safely; the head of 1000 classes is replaced."""
     from convsmith import recipe as recipes
-    from convsmith.data.dataset import prepare
+    from convsmith.data.opened import open_data
     from convsmith.training.start import initial
 
     torch.manual_seed(0)
@@ -61,7 +61,7 @@ def test_a_run_starts_from_torchvisions_file(tmp_path: Path, images: Path) -> No
     recipe = recipes.load(
         None, ["model=squeezenet1_1", f"train.start_from={tmp_path / 'weights.safetensors'}"]
     )
-    begin = initial(recipe, prepare(recipes.Data(path=str(images), size=32)))
+    begin = initial(recipe, open_data(recipes.Data(path=str(images), size=32)))
     assert begin.new_head
     assert "the head (fc.weight, fc.bias) is new" in begin.findings[0].seen
     net: Any = begin.model

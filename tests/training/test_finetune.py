@@ -250,10 +250,10 @@ def test_every_way_of_tuning_learns(name: str, source: tuple[Path, Path], tmp_pa
 
 
 def test_timms_statistics_normalize_timms_weights(images: Path) -> None:
-    from convsmith.data.dataset import prepare
+    from convsmith.data.opened import open_data
     from convsmith.training.start import _timms
 
-    dataset = prepare(recipes.Data(path=str(images)))
+    dataset = open_data(recipes.Data(path=str(images)))
     net = catalog.build("model", "timm:tf_efficientnet_lite0", num_classes=3)
     found = _timms(net, dataset)
     assert found is not None

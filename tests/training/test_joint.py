@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import convsmith as cs
-from convsmith.data.dataset import prepare
+from convsmith.data.opened import open_data
 from convsmith.recipe import Data
 from convsmith.run.directory import RunDirectory
 from convsmith.training.joint import described, nearest
@@ -50,7 +50,7 @@ def test_nearest_is_the_symmetric_divergence(targets: int, sources: int, neighbo
 def test_images_of_the_same_texture_are_near(tmp_path: Path) -> None:
     source = waves(tmp_path / "source", {"a": 3.0, "b": 4.0, "c": 8.0, "d": 11.0}, 10, seed=0)
     target = waves(tmp_path / "target", {"e": 8.0, "f": 11.0}, 6, seed=1)
-    wealthy, poor = prepare(Data(path=str(source))), prepare(Data(path=str(target)))
+    wealthy, poor = open_data(Data(path=str(source))), open_data(Data(path=str(target)))
     # e is along y as a and c are, f along x as b and d.
     chosen = nearest(described(poor.train), described(wealthy.train), 3)
     labels = {wealthy.classes[int(wealthy.train.targets[row])] for row in chosen}

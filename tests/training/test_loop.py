@@ -12,7 +12,8 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from convsmith.advice.choices import planned
-from convsmith.data.dataset import Dataset, prepare
+from convsmith.data.dataset import Dataset
+from convsmith.data.opened import open_data
 from convsmith.errors import UserError
 from convsmith.recipe import Data, load
 from convsmith.training.callbacks import EarlyStopping
@@ -22,7 +23,7 @@ from convsmith.training.train import assemble
 
 @pytest.fixture
 def dataset(images: Path) -> Dataset:
-    return prepare(Data(path=str(images)))
+    return open_data(Data(path=str(images)))
 
 
 def assembled(dataset: Dataset, *words: str) -> Fit:

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from convsmith import catalog
 from convsmith.nn.normalizer import Normalizer
-from convsmith.data.dataset import Dataset, prepare
+from convsmith.data.dataset import Dataset
+from convsmith.data.opened import open_data
 from convsmith.errors import UserError
 from convsmith.recipe import Data, Recipe, load
 from convsmith.run.directory import RunDirectory
@@ -20,7 +21,7 @@ from convsmith.training import start
 
 @pytest.fixture
 def dataset(images: Path) -> Dataset:
-    return prepare(Data(path=str(images)))
+    return open_data(Data(path=str(images)))
 
 
 def source(folder: Path, classes: int) -> tuple[RunDirectory, dict[str, torch.Tensor]]:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import convsmith as cs
-from convsmith.data.dataset import prepare
+from convsmith.data.opened import open_data
 from convsmith.errors import UserError
 from convsmith.recipe import load
 
@@ -109,7 +109,7 @@ def test_guided_crops_go_where_the_net_saw_the_class(images: Path, tmp_path: Pat
     from convsmith.data.guided_crop import GuidedCrop
     from convsmith.data.shuffle import generator
 
-    dataset = prepare(load(overrides=[f"data.path={images}"]).data)
+    dataset = open_data(load(overrides=[f"data.path={images}"]).data)
     files = [item.path for item in dataset.items]
     maps = np.zeros((len(files), 4, 4), np.float16)
     maps[:, 3, 3] = 2

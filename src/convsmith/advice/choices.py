@@ -146,7 +146,7 @@ def _rate(recipe: Recipe, dataset: Dataset, source: Source | None) -> tuple[floa
     """The rate of sgd, by what is trained, and why."""
     if _tuned(recipe) == "head":
         return _rate_of_head(source)
-    if recipe.train.start_from is not None:
+    if _is_trained(recipe, source):
         return 0.01, "the weights are trained already: small steps"
     if catalog.split("model", recipe.model or NET)[0].startswith("lenet"):
         return 0.01, "no batch normalization in the net: 0.1 would diverge"
@@ -170,6 +170,11 @@ def _rate_of_head(source: Source | None) -> tuple[float, str]:
     )
 
 
+def _is_trained(recipe: Recipe, source: Source | None) -> bool:
+    """Whether the training starts from weights that know something already."""
+    return recipe.train.start_from is not None if source is None else source.trained
+
+
 def _tuned(recipe: Recipe) -> str | None:
     """Name of the fine-tuning; None if there is none."""
     section = recipe.train.finetune
@@ -185,7 +190,7 @@ def _epochs(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Cho
         return [Choice("train.epochs", 40, why)]
     images, batch = len(dataset.train), recipe.data.batch_size or 1
     each = -(-images // batch)
-    wanted, least, most = TUNING if recipe.train.start_from is not None else SCRATCH
+    wanted, least, most = TUNING if _is_trained(recipe, source) else SCRATCH
     epochs = min(most, max(least, -(-wanted // each)))
     why = f"{epochs * each:,} updates of {batch} images: about {wanted:,}, in {least} to {most} epochs"
     return [Choice("train.epochs", epochs, why)]

@@ -27,12 +27,14 @@ class Source:
 
     Args:
         new_head: whether its classifier is new, and all else trained.
+        trained: whether its weights are trained, so that small steps and few epochs will do.
         normalized: whether the normalization of its images is known.
         similarity: of the new images to the source's; None if it was not measured.
         length: mean squared length of the features that its classifier reads; None if not measured.
     """
 
     new_head: bool = False
+    trained: bool = True
     normalized: bool = False
     similarity: Similarity | None = None
     length: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,18 @@ import typer
 from convsmith.errors import UserError
 
 # What the system refuses on a user's machine: no right, no room, a read-only place.
+INTERRUPTED = "interrupted; a run goes on from its last checkpoint with --resume"
+# Arguments of the verbs whose options are called otherwise, or the same.
+FLAGS = {
+    "start_from": "from",
+    **{
+        name: name
+        for name in (
+            "out", "model", "recipe", "resume", "epochs", "devices", "nodes", "device", "costs", "split", "apply",
+            "low", "high", "layer", "features", "set",
+        )
+    },
+}
 USERS_ERRNOS = (errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -22,8 +35,8 @@ def guarded(app: Callable[..., Any]) -> None:
         app(prog_name="convsmith", standalone_mode=False)
     except UserError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("interrupted; a run goes on from its last checkpoint with --resume")
+    except KeyboardInterrupt as error:
+        _fail(str(error) or INTERRUPTED, 130)
     except BrokenPipeError:
         os._exit(0)
     except OSError as error:
@@ -38,7 +51,7 @@ def guarded(app: Callable[..., Any]) -> None:
 def _typer_error(error: Any) -> None:
     """typer's own refusals are a user's mistakes too; anything else is ours and shows its traceback."""
     if isinstance(error, typer.Abort):
-        _fail("interrupted; a run goes on from its last checkpoint with --resume")
+        _fail(INTERRUPTED, 130)
     # Told by its manners: some versions of typer bring their own copy of click, others import it.
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         text = error.format_message().strip() or "see --help"
@@ -49,6 +62,23 @@ def _typer_error(error: Any) -> None:
     raise error
 
 
-def _fail(sentence: str) -> None:
-    sys.stderr.write(f"convsmith: {sentence}\n".encode("utf-8", "backslashreplace").decode())
-    sys.exit(2)
+def _fail(sentence: str, code: int = 2) -> None:
+    text = as_flags(sentence)
+    sys.stderr.write(f"convsmith: {text}\n".encode("utf-8", "backslashreplace").decode())
+    sys.exit(code)
+
+
+def as_flags(sentence: str) -> str:
+    """A sentence of the library in the command line's words: `out` is --out, `a.b=c` is --set a.b=c.
+
+    >>> as_flags("choose another `out`, or set `train.clip=1`")
+    'choose another --out, or set --set train.clip=1'
+    """
+    return re.sub(r"`([^`]+)`", lambda found: _flag(found[1]), sentence)
+
+
+def _flag(word: str) -> str:
+    name, equals, value = word.partition("=")
+    if name in FLAGS:
+        return f"--{FLAGS[name]}" + (f" {value}" if equals and value != "True" else "")
+    return f"--set {word}" if "." in name and equals else word

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TextColumn,
@@ -94,11 +92,6 @@ def evaluation(found: Any) -> None:
     table("", ["class", "recall", "precision", "F1", "images"], rows)
 
 
-def figure(measure: Any, value: float) -> str:
-    """A measure as people read it."""
-    return f"{100 * value:.2f}%" if measure.name == "accuracy" else f"{value:.4g}"
-
-
 def track(things: Iterable[T], total: int, doing: str) -> Iterator[T]:
     """Progress of a long loop, on a terminal only."""
     if not errors.is_terminal:
@@ -112,69 +105,3 @@ def track(things: Iterable[T], total: int, doing: str) -> Iterator[T]:
     )
     with Progress(*columns, TimeRemainingColumn(), console=errors, transient=True) as progress:
         yield from progress.track(things, total=total, description=doing)
-
-
-class TrainingProgress:
-    """A bar for the whole training, with loss, accuracy, images/s and the time left; a line an epoch.
-
-    Not on a terminal, only the line an epoch.
-    """
-
-    def __init__(self) -> None:
-        self.shown = 0.0
-        self.progress: Progress | None = None
-
-    def on_start(self, state: Any) -> None:
-        self.length = len(state.train)
-        if errors.is_terminal:
-            self.progress = Progress(
-                TextColumn("epoch {task.fields[epoch]}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[figures]}"),
-                TimeRemainingColumn(elapsed_when_finished=True),
-                console=errors,
-                transient=True,
-            )
-            self.task = self.progress.add_task(
-                "",
-                total=state.epochs * self.length,
-                completed=state.epoch * self.length,
-                epoch="",
-                figures="",
-            )
-            self.progress.start()
-
-    def on_batch_end(self, state: Any) -> None:
-        if self.progress is None or time.monotonic() - self.shown < 0.25:
-            return
-        self.shown = time.monotonic()
-        sums = state.sums
-        # sync: four times a second
-        count = float(sums["train_count"])
-        loss = sum(float(v) for n, v in sums.items() if n[6:] in state.task.objective.reads) / count
-        seconds, seen = state.clock
-        self.progress.update(
-            self.task,
-            completed=state.epoch * self.length + state.batch,
-            epoch=f"{state.epoch + 1}/{state.epochs}",
-            figures=f"loss {loss:.4f}  {state.measure.name} {self._measure(state, count)}  "
-            f"{seen * state.fabric.world_size / max(seconds, 1e-9):,.0f} images/s",
-        )
-
-    def _measure(self, state: Any, count: float) -> str:
-        return figure(state.measure, float(state.sums[f"train_{state.measure.name}"]) / count)
-
-    def on_epoch_end(self, state: Any) -> None:
-        row = state.history[-1]
-        better = " *" if row is state.best else ""
-        note(
-            f"epoch {int(row['epoch']):>3}/{state.epochs}  loss {row['train_loss']:.4f}  "
-            f"val loss {row['val_loss']:.4f}  "
-            f"val {state.measure.name} {figure(state.measure, row['val_' + state.measure.name])}  "
-            f"{row['images_per_second']:,.0f} images/s{better}"
-        )
-
-    def close(self) -> None:
-        if self.progress is not None:
-            self.progress.stop()

@@ -13,19 +13,47 @@ from convsmith.data.scan import Header
 from convsmith.data.shuffle import generator
 from convsmith.errors import UserError
 
+# Its own stream of draws, apart from the other split's.
+FLOOR = 103
 
-def divided(rows: Sequence[tuple[Item, Header]], val: float, seed: int) -> list[tuple[Item, Header]]:
-    """Give every item a split; those without one are divided, stratified by class."""
+
+def divided(
+    rows: Sequence[tuple[Item, Header]], val: float, seed: int, *, floor: float = 0.0
+) -> list[tuple[Item, Header]]:
+    """Give every item a split; those without one are divided, stratified by class.
+
+    Args:
+        rows: items with their headers.
+        val: share of the images for validation, where the layout gives none.
+        seed: of the draw.
+        floor: share of the validation images that is set aside: they choose no epoch.
+    """
     known = {item.split for item, _ in rows}
+    items = [item for item, _ in rows]
     if None in known:
-        fresh = [number for number, (item, _) in enumerate(rows) if item.split is None]
+        items = _parted(items, None, ("train", "val"), val, seed)
     elif "val" not in known:
-        fresh = [number for number, (item, _) in enumerate(rows) if item.split == "train"]
-    else:
-        return list(rows)
-    chosen = stratified(_strata([rows[number][0] for number in fresh]), val, seed)
-    split = {number: "val" if is_val else "train" for number, is_val in zip(fresh, chosen)}
-    return [(replace(item, split=split.get(n, item.split)), header) for n, (item, header) in enumerate(rows)]
+        items = _parted(items, "train", ("train", "val"), val, seed)
+    if floor:
+        # A draw of its own, so that val and train are those of a recipe without a floor.
+        items = _parted(items, "val", ("val", "floor"), floor, seed + FLOOR, strict=False)
+    return [(item, header) for item, (_, header) in zip(items, rows)]
+
+
+def _parted(
+    items: Sequence[Item],
+    split: str | None,
+    into: tuple[str, str],
+    share: float,
+    seed: int,
+    *,
+    strict: bool = True,
+) -> list[Item]:
+    """Items of ``split`` in two: ``share`` of them get the second name, the others the first."""
+    fresh = [number for number, item in enumerate(items) if item.split == split]
+    chosen = stratified(_strata([items[number] for number in fresh]), share, seed, strict=strict)
+    names = {number: into[is_second] for number, is_second in zip(fresh, chosen)}
+    return [replace(item, split=names.get(number, item.split)) for number, item in enumerate(items)]
 
 
 def _strata(items: Sequence[Item]) -> list[str]:
@@ -40,12 +68,18 @@ def _strata(items: Sequence[Item]) -> list[str]:
     return strata
 
 
-def stratified(labels: Sequence[str], val: float, seed: int) -> list[bool]:
-    """Which of the rows go to val: of each class its share, and at least one on each side."""
+def stratified(labels: Sequence[str], val: float, seed: int, *, strict: bool = True) -> list[bool]:
+    """Which of the rows go to val: of each class its share, and at least one on each side.
+
+    A class of one image stays on the first side, unless ``strict``.
+
+    Raises:
+        UserError: if ``strict`` and a class has one image.
+    """
     counts = Counter(labels)
     draws = generator(seed)
     for label, count in sorted(counts.items()):
-        if count < 2 and len(counts) > 1:
+        if strict and count < 2 and len(counts) > 1:
             raise UserError(
                 f"class {label!r} has {count} image; a split needs at least 2. Add images or drop it with "
                 f"--set 'data.exclude=[{label}]'"

@@ -12,7 +12,8 @@ import torch
 from scipy.stats import entropy
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
 
-from convsmith.data.batches import Split
+from convsmith.data.dataset import Dataset
+from convsmith.errors import UserError
 from convsmith.findings import Finding
 from convsmith.objectives.costs import decide
 from convsmith.inference.number_evaluation import NumberEvaluation
@@ -129,22 +130,23 @@ class Evaluation:
         }
 
 
-def evaluate(
-    predictor: Predictor,
-    split: Split,
-    name: str,
-    values: torch.Tensor | None = None,
-    batch_size: int = 256,
+def evaluate_split(
+    predictor: Predictor, dataset: Dataset, name: str, batch_size: int = 256
 ) -> Evaluation | NumberEvaluation:
-    """Run a net over a split, in its own order.
+    """Run a net over a split of a data set, in its own order.
 
     Args:
         predictor: the net.
-        split: images and targets.
+        dataset: images with their targets, of the net's signature.
         name: of the split.
-        values: numeric targets as the user gives them, (N, T); None for classes.
         batch_size: images at a time.
+
+    Raises:
+        UserError: if the data set has no such split.
     """
+    split = dataset.split(name)
+    if split is None:
+        raise UserError(f"there are no {name} images to evaluate")
     streams = split.store.stream(torch.split(split.rows, batch_size))
     outputs = torch.cat([predictor.outputs(pixels) for pixels in streams])
     encoding = predictor.encoding
@@ -157,7 +159,7 @@ def evaluate(
             costs=predictor.costs.numpy() if predictor.costs is not None else None,
             image_costs=split.costs.double().numpy() if split.costs is not None else None,
         )
-    assert values is not None
+    values = dataset.values(name)
     true = values if encoding.numeric else encoding.encode(values).double()
     found = encoding.decode(outputs)
     divergences = modes = None

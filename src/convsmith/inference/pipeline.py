@@ -40,7 +40,7 @@ class Pipeline(nn.Module):
         self.model = model
         self.normalizer = normalizer
         self.size = size
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.channels_last = channels_last
 
     def forward(self, pixels: Tensor) -> Tensor:
         outputs: Tensor = self.model(self.normalized(pixels))
@@ -49,7 +49,8 @@ class Pipeline(nn.Module):
     def normalized(self, pixels: Tensor) -> Tensor:
         """What the net reads, (N, C, size, size), in the type of its weights."""
         images: Tensor = self.normalizer(sized(pixels, self.size))
-        return images.to(dtype_of(self.model)).contiguous(memory_format=self.memory_format)
+        order = torch.channels_last if self.channels_last else torch.contiguous_format
+        return images.to(dtype_of(self.model)).contiguous(memory_format=order)
 
     def outputs(self, pixels: Tensor) -> Tensor:
         """Outputs (N, K) in float64 on the CPU, of images on any device; in evaluation, whatever the mode."""

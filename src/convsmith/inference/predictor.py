@@ -98,6 +98,11 @@ class Predictor:
         self.net.model = module
 
     @property
+    def is_ensemble(self) -> bool:
+        """Whether several nets answer together."""
+        return isinstance(self.net, Ensemble)
+
+    @property
     def model(self) -> nn.Module:
         """The same as ``module``."""
         return self.module

@@ -65,7 +65,7 @@ def structure_of(net: Pipeline | Ensemble) -> Structure:
         parts = {"members": [dict(member.net) for member in members], "numeric": net.numeric}
         return Structure({**parts, "combine": "average"}, members=members)
     reads: dict[str, Any] = {"size": net.size}
-    if net.memory_format != torch.channels_last:
+    if not net.channels_last:
         reads["channels_last"] = False
     spec = _spec(net)
     if spec is not None:
@@ -140,7 +140,7 @@ def _spec(net: Pipeline) -> dict[str, Any] | None:
         again.to(device),
         Normalizer(net.normalizer.mean, net.normalizer.std),
         net.size,
-        channels_last=net.memory_format == torch.channels_last,
+        channels_last=net.channels_last,
     )
     return {name: arguments} if _difference(net, copy, net.size, _channels(net)) <= _tolerance(model) else None
 

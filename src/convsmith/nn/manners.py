@@ -127,8 +127,13 @@ def with_features(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     head, maps = classifier(model), net.forward_features(images)
     vectors = net.forward_head(maps, pre_logits=True)
     # Once through the head's dropout where that can be; a convolution as a classifier reads maps.
-    linear = isinstance(head, nn.Linear)
-    return vectors, head(vectors) if linear else net.forward_head(maps)
+    return vectors, head(vectors) if is_linear(model) else net.forward_head(maps)
+
+
+def is_linear(model: nn.Module) -> bool:
+    """Whether the logits of a net are its classifier's output for its features (N, D), and nothing follows."""
+    ends = getattr(model, "ends_in_classifier", True)
+    return has_features(model) and bool(ends) and isinstance(classifier(model), nn.Linear)
 
 
 def _watched(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:

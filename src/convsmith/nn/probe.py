@@ -67,3 +67,22 @@ def probe(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def takes_channels_last(model: nn.Module, shape: tuple[int, int, int]) -> bool:
+    """Whether a net reads images in channels_last; one that flattens maps by ``view`` can't.
+
+    Raises:
+        RuntimeError: if it reads such images in no memory format.
+
+    >>> takes_channels_last(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), (1, 5, 5))
+    True
+    """
+    # Two images: of a single one, many layouts are the same.
+    images = blank(model, shape).repeat(2, 1, 1, 1)
+    try:
+        probe(model, images.contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        probe(model, images)
+        return False
+    return True

@@ -74,6 +74,11 @@ class Traced(nn.Module):
         return self.get_submodule(self._classifier_name())
 
     @property
+    def ends_in_classifier(self) -> bool:
+        """Whether the classifier's output is the net's."""
+        return self._head is not None and self._head + 1 == self.output
+
+    @property
     def num_features(self) -> int:
         """D, of what the classifier reads."""
         return int(_weight(self.get_classifier()).shape[1])

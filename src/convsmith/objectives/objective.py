@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -69,29 +69,22 @@ def build(
     section: Mapping[str, Any],
     *,
     targets: str = "classes",
-    classes: Sequence[str] = (),
-    counts: Tensor | None = None,
-    num_features: int = 0,
+    facts: Mapping[str, Callable[[], Any]] | None = None,
 ) -> tuple[Objective, dict[str, Regularizer]]:
     """The terms and the regularizers of a recipe's section, ``{name: {argument: value}}``.
 
     Args:
         section: of the recipe.
         targets: what the data has: ``"classes"``, ``"numbers"`` or ``"distribution"``.
-        classes, counts, num_features: names of the K classes (or outputs), their training images (K,), and
-            D, for the terms that ask for them.
+        facts: what follows from the data and the net, by name (``num_classes``, ``num_features``, ``classes``,
+            ``counts``, ...); each is made when the first term asks for it.
 
     Raises:
         UserError: if a term is for other targets, or nothing in the section reads them.
     """
     terms: dict[str, nn.Module] = {}
     regularizers: dict[str, Regularizer] = {}
-    given = {
-        "num_classes": len(classes),
-        "num_features": num_features,
-        "classes": list(classes),
-        "counts": counts,
-    }
+    made: dict[str, Any] = {}
     for name, arguments in section.items():
         if catalog.kind_of(name, KINDS) == "regularizer":
             regularizers[name] = catalog.build("regularizer", {name: arguments})
@@ -103,7 +96,11 @@ def build(
                 f"objective {name} is for {' or '.join(wanted)}, but the data's targets are {targets}; take "
                 f"one of {', '.join(fit)} (--set objective.{name}=null takes {name} out)"
             )
-        terms[name] = catalog.build("term", {name: arguments}, **given)
+        asked = inspect.signature(catalog.load("term", name)).parameters
+        for key in facts or {}:
+            if key in asked and key not in made:
+                made[key] = facts[key]()  # type: ignore[index]
+        terms[name] = catalog.build("term", {name: arguments}, **made)
     objective = Objective(terms)
     if "target" not in objective.needs:
         raise UserError("no term of the objective looks at the targets; add one, e.g. cross_entropy")

@@ -47,6 +47,8 @@ class LabelNoise(Strict):
 class Data(Strict):
     """Where the images are and how they reach the net.
 
+    ``val`` is the share of the images that is set aside for validation where the folder names no split, and
+    ``floor`` the share of the validation images that is kept out of it, for an accuracy that chose no epoch.
     ``memory_share`` and ``disk_share`` are shares of what is free, which decoded images may take.
     """
 
@@ -54,6 +56,7 @@ class Data(Strict):
     size: Side | None = None
     stored: Side | None = None
     val: Annotated[float, Gt(0), Lt(1)] = 0.2
+    floor: Annotated[float, Ge(0), Lt(1)] = 0.0
     batch_size: Annotated[int, Ge(1)] | None = None
     target: Annotated[Section, Kind("target")] | None = None
     sampler: Annotated[Section, Kind("sampler")] = "shuffle"

@@ -40,6 +40,7 @@ class RunDirectory:
     steps = property(lambda self: self.path / "steps.csv")
     health = property(lambda self: self.path / "health.csv")
     weights = property(lambda self: self.path / "model.safetensors")
+    source = property(lambda self: self.path / "source")
     model = property(lambda self: self.path / "model.json")
     checkpoint = property(lambda self: self.path / "last.ckpt")
     report = property(lambda self: self.path / "report.html")
@@ -148,18 +149,37 @@ class RunDirectory:
         self.write_table(self.confusion, ["true", *classes], rows)
 
     def write_files(
-        self, items: Sequence[Item], columns: Sequence[str] = (), cost_classes: Sequence[str] = ()
+        self,
+        items: Sequence[Item],
+        columns: Sequence[str] = (),
+        cost_classes: Sequence[str] = (),
+        left_out: Sequence[Path] = (),
     ) -> None:
-        """Which file went into which split; ``columns`` name numeric targets, ``cost_classes`` the costs."""
+        """Which file went into which split; ``columns`` name numeric targets, ``cost_classes`` the costs.
+
+        Files without a split, and those ``left_out``, are listed with an empty one: they were seen.
+        """
         numbers = [f"target_{name}" for name in columns] + [f"{COST}{name}" for name in cost_classes]
         rows = (
-            [str(item.path.absolute()), item.label, item.split, *(item.target or ()), *(item.costs or ())]
+            [str(item.path.absolute()), item.label, item.split or "", *(item.target or ()), *(item.costs or ())]
             for item in items
-            if item.split
         )
-        self.write_table(self.files, ["path", "label", "split", *numbers], rows)
+        gone = ([str(path.absolute()), "", "", *[0] * len(numbers)] for path in left_out)
+        self.write_table(self.files, ["path", "label", "split", *numbers], [*rows, *gone])
 
     def read_files(self) -> list[Item]:
+        """The images of the run's splits.
+
+        Raises:
+            UserError: if the table is missing or damaged.
+        """
+        return [item for item in self._read_files() if item.split]
+
+    def read_left_out(self) -> list[Path]:
+        """Files that were there when the run began, and are in no split."""
+        return [item.path for item in self._read_files() if not item.split]
+
+    def _read_files(self) -> list[Item]:
         try:
             with open(self.files, newline="", encoding="utf-8", errors="surrogateescape") as stream:
                 return [_item(row) for row in csv.DictReader(stream)]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from convsmith.errors import UserError
+from convsmith.errors import Interrupted, UserError
 from convsmith.run import checkpoint
 from convsmith.run.directory import RunDirectory
 from convsmith.training.loop import Fit
@@ -60,9 +60,10 @@ class Checkpoints:
         if self.interrupt is not None and self.interrupt.asked:
             self._save(state)
             self.interrupt.release()
-            raise UserError(
+            raise Interrupted(
                 f"interrupted in epoch {state.epoch + 1} after batch {state.batch}; all is saved. "
-                f"Go on with: convsmith train --out {self.run.path} --resume"
+                f"Go on with: convsmith train --out {self.run.path} --resume",
+                self.run.path,
             )
         if time.monotonic() - self.saved >= self.seconds:
             self._save(state)

@@ -60,7 +60,7 @@ def possible(net: nn.Module) -> bool:
     A convolution as a classifier reads maps; a net without timm's methods may do anything to its
     classifier's output.
     """
-    return manners.has_features(net) and isinstance(manners.classifier(net), nn.Linear)
+    return manners.is_linear(net)
 
 
 def whole(model: nn.Module) -> nn.Module:

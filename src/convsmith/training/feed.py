@@ -86,9 +86,10 @@ def _sampler(recipe: Recipe, dataset: Dataset, train: Split) -> Any:
     return catalog.build("sampler", recipe.data.sampler, targets=train.targets, seed=recipe.train.seed)
 
 
-def to_device(store: Store, device: torch.device, share: float) -> None:
-    """Keep the pixels on the GPU where they fit into ``share`` of its free memory."""
-    if device.type != "cuda" or not isinstance(store, Decoded):
-        return
-    if store.pixels.nbytes <= share * torch.cuda.mem_get_info(device)[0]:
-        store.pixels = store.pixels.to(device)
+def on_device(store: Store, device: torch.device, share: float) -> Store:
+    """The same pixels on the GPU, where they fit into ``share`` of its free memory; else the store as it is."""
+    if device.type != "cuda" or not isinstance(store, Decoded) or store.pixels.device == device:
+        return store
+    if store.pixels.nbytes > share * torch.cuda.mem_get_info(device)[0]:
+        return store
+    return Decoded(store.pixels.to(device), store.where)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from convsmith import recipe as recipes
 from convsmith.catalog import Place, technique
 from convsmith.data.batches import Batches, Split
-from convsmith.data.dataset import Dataset, prepare
+from convsmith.data.dataset import Dataset
+from convsmith.data.opened import open_data
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.nn.manners import features
@@ -60,26 +61,69 @@ class Joint:
     def __call__(self, stages: int) -> list[Pace]:
         return AllStages(self.decay)(stages)
 
+    @property
+    def terms(self) -> dict[str, dict[str, Any]]:
+        """What is learned beside the target's task, as sections of an objective."""
+        options = {"source": self.source, "neighbors": self.neighbors, "weight": self.weight}
+        return {"source_task": options}
 
+
+@technique(
+    "term",
+    "source_task",
+    source="Ge & Yu 2017, Borrowing treasures from the wealthy",
+    chapter="10 网络训练 training",
+    use="what finetune joint adds: a second task on images that look like the target's",
+)
 class SourceTask(nn.Module):
-    """A term: ``weight`` times the cross-entropy of a second head on images of the source, drawn anew.
+    """``weight`` times the cross-entropy of a second head on images of a source, drawn anew for each batch.
 
-    It reads the ``model`` alone; the images are its own. 0 in evaluation. Draws come from torch's global
-    generator, which the loop seeds for every batch.
+    The source images are those nearest to the target's. The term reads the ``model`` alone, and is 0 in
+    evaluation. Draws come from torch's global generator, which the loop seeds for every batch.
 
     Args:
-        images: of the source, with their classes.
+        dataset: of the target.
         num_features: D, what the heads read.
         batch_size: source images a step.
+        device: where batches are made.
+        seed: of the source's split.
+        source: folder, CSV or built-in name of the source's images.
+        neighbors: source images chosen for each training image.
         weight: of the term.
+
+    Raises:
+        UserError: if the source isn't named, can't be read, has no classes, or has other channels.
     """
 
-    def __init__(self, images: Batches, classes: int, num_features: int, batch_size: int, weight: float):
+    def __init__(
+        self,
+        dataset: Dataset,
+        num_features: int,
+        batch_size: int,
+        device: torch.device,
+        seed: int,
+        source: Annotated[str, Place()] = "",
+        neighbors: Annotated[int, Ge(1)] = 20,
+        weight: Annotated[float, Gt(0)] = 1.0,
+    ) -> None:
         super().__init__()
-        self.images = images
+        given = _source_images(source, dataset, seed)
+        train = given.train
+        chosen = nearest(described(dataset.train), described(train), neighbors)
+        few = replace(train, rows=train.rows[chosen], targets=train.targets[chosen])
+        self.images = Batches(few, dataset.normalizer, batch_size=batch_size, device=device, seed=seed)
         self.batch_size = batch_size
         self.weight = weight
-        self.head = nn.Linear(num_features, classes)
+        self.head = nn.Linear(num_features, len(given.classes))
+        self.findings = (
+            Finding(
+                seen=f"{len(chosen):,} of {len(train):,} source images are learned beside the target's, the "
+                f"{neighbors} nearest to each by their responses to Gabor waves",
+                means="the first layers see more images of the target's texture than there are in the target",
+                why="few images alone would be memorized",
+                source="Ge & Yu 2017",
+            ),
+        )
 
     def forward(self, model: nn.Module) -> Tensor:
         if not self.training:
@@ -90,35 +134,16 @@ class SourceTask(nn.Module):
         return self.weight * F.cross_entropy(self.head(vectors), batch.targets)
 
 
-def source_task(
-    joint: Joint, dataset: Dataset, num_features: int, batch_size: int, device: torch.device, seed: int
-) -> tuple[SourceTask, Finding]:
-    """The term for a data set, with the chosen source images, and what was chosen.
-
-    Raises:
-        UserError: if the source can't be read, has no classes, or has other channels.
-    """
-    if not joint.source:
+def _source_images(source: str, dataset: Dataset, seed: int) -> Dataset:
+    if not source:
         raise UserError("finetune joint needs the source's images: --set train.finetune.joint.source=FOLDER")
-    section = recipes.Data(path=joint.source, size=dataset.size)
-    source = prepare(section, seed=seed)
-    if source.encoding is not None or source.channels != dataset.channels:
+    found = open_data(recipes.Data(path=source, size=dataset.size), seed=seed)
+    if found.encoding is not None or found.channels != dataset.channels:
         raise UserError(
-            f"{shown(joint.source)} can't be learned beside {dataset.channels}-channel images: it has "
-            f"{'numbers' if source.encoding is not None else f'{source.channels} channels'}"
+            f"{shown(source)} can't be learned beside {dataset.channels}-channel images: it has "
+            f"{'numbers' if found.encoding is not None else f'{found.channels} channels'}"
         )
-    chosen = nearest(described(dataset.train), described(source.train), joint.neighbors)
-    train = source.train
-    few = replace(train, rows=train.rows[chosen], targets=train.targets[chosen])
-    batches = Batches(few, dataset.normalizer, batch_size=batch_size, device=device, seed=seed)
-    finding = Finding(
-        seen=f"{len(chosen):,} of {len(train):,} source images are learned beside the target's, the "
-        f"{joint.neighbors} nearest to each by their responses to Gabor waves",
-        means="the first layers see more images of the target's texture than there are in the target",
-        why="few images alone would be memorized",
-        source="Ge & Yu 2017",
-    )
-    return SourceTask(batches, len(source.classes), num_features, batch_size, joint.weight), finding
+    return found
 
 
 def described(split: Split) -> Tensor:

@@ -68,6 +68,11 @@ class Fit:
     # Seconds of training in this epoch and images seen in them, since the process started.
     clock: tuple[float, int] = (0.0, 0)
 
+    def __post_init__(self) -> None:
+        # The schedule multiplies the rate that each group began with; a resumed one brings its own.
+        for group in self.optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"] * group.get("scale", 1.0))
+
     @property
     def closure(self) -> bool:
         """Whether the optimizer evaluates a batch several times, as L-BFGS does."""

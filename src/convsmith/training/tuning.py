@@ -14,11 +14,9 @@ from convsmith.data.scan import Track
 from convsmith.errors import UserError
 from convsmith.nn.folding import folded
 from convsmith.nn.stages import stages
-from convsmith.objectives.objective import Objective
 from convsmith.recipe import Plan
-from convsmith.training import features, start
+from convsmith.training import features
 from convsmith.training.finetune import Head, freezer, groups
-from convsmith.training.joint import Joint, source_task
 from convsmith.training.task import Task
 
 
@@ -51,20 +49,20 @@ class Tuning:
         if self.freeze is not None:
             self.freeze(0.0)
 
-    def objective(self, objective: Objective) -> Objective:
-        """With the source's task beside the target's, if that is asked for."""
-        if not isinstance(self.technique, Joint):
-            return objective
-        term, finding = source_task(
-            self.technique,
-            self.dataset,
-            start.num_features(self.model),
-            self.recipe.data.batch_size,
-            self.fabric.device,
-            self.recipe.train.seed,
-        )
-        self.dataset.findings.append(finding)
-        return Objective({**objective.terms, "source_task": term})
+    @property
+    def terms(self) -> dict[str, Any]:
+        """Sections of further terms that the technique learns by."""
+        return dict(getattr(self.technique, "terms", {}))
+
+    @property
+    def facts(self) -> dict[str, Callable[[], Any]]:
+        """What such terms may ask for, by name."""
+        return {
+            "dataset": lambda: self.dataset,
+            "batch_size": lambda: self.recipe.data.batch_size,
+            "device": lambda: self.fabric.device,
+            "seed": lambda: self.recipe.train.seed,
+        }
 
     def on_features(self, feed: dict[str, Any], track: Track[Any]) -> tuple[nn.Module, dict[str, Any]]:
         """The classifier alone, and features for it; or all as it was, where they can't be kept."""

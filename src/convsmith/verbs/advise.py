@@ -50,16 +50,18 @@ def advise(
         UserError: on a mistake in what was given.
     """
     from convsmith.advice import duplicates
-    from convsmith.training.prepared import prepared
-    from convsmith.training.train import assemble
-    from convsmith.verbs.train import planned
+    from convsmith.training.assemble import assemble
+    from convsmith.training.planning import planned
+    from convsmith.verbs.words import recipe_of
 
-    ready = prepared(planned(data, model, start_from, recipe, set), track=track)
-    chosen, reasons, dataset = ready.recipe, ready.reasons, ready.dataset
-    found = [*_shape(dataset), *dataset.findings, *duplicates.findings(dataset.store, dataset.items)]
+    ready = planned(recipe_of(data, model, start_from, recipe, set), track=track)
+    chosen, reasons, dataset = ready.plan, ready.reasons, ready.dataset
+    noticed = [*dataset.findings, *ready.findings]
+    found = [*_shape(dataset), *noticed, *duplicates.findings(dataset.store, dataset.items)]
     # The whole net is measured, whatever of it will learn.
     whole = chosen.changed({"train.finetune": None})
-    state = assemble(whole, dataset, ready.fabric, ready.begin, track)
+    net = None if ready.initial is None else ready.initial.model
+    state = assemble(whole, dataset, ready.fabric, net, track)
     found += _labels(dataset, ready, state)
     measured, epochs = _measured(state, chosen, minutes)
     reasons = {**reasons, "train": f"on this machine: {measured}"}
@@ -138,7 +140,7 @@ def _labels(dataset: Dataset, ready: Any, state: Any) -> list[Finding]:
         return []
     train = dataset.train
     rows = torch.linspace(0, len(train) - 1, min(LABELS, len(train))).long()
-    if ready.begin is not None:
+    if ready.initial is not None:
         feed = state.train.sample(LABELS)
         net = state.task.model.eval()
         vectors = torch.cat([features(net, batch.images).cpu() for batch in feed.epoch(0)])
@@ -150,4 +152,4 @@ def _labels(dataset: Dataset, ready: Any, state: Any) -> list[Finding]:
         vectors = small.flatten(1)
     own = [item for item in dataset.items if item.split == "train"]
     items = [own[row] for row in rows.tolist()]
-    return labels.findings(vectors.numpy(), train.targets[rows].numpy(), items, ready.recipe.train.seed)
+    return labels.findings(vectors.numpy(), train.targets[rows].numpy(), items, ready.plan.train.seed)

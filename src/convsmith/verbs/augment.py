@@ -10,7 +10,8 @@ import torch
 
 from convsmith import recipe as recipes
 from convsmith.data.batches import Batches, Split
-from convsmith.data.dataset import Dataset, prepare
+from convsmith.data.dataset import Dataset
+from convsmith.data.opened import open_data
 from convsmith.data.scan import Track, silent
 from convsmith.data.shuffle import generator
 from convsmith.verbs.disk import save
@@ -50,7 +51,7 @@ def augment(
     words = recipes.load(recipe, set)
     if data is not None:
         words = words.changed({"data.path": str(data)})
-    dataset = prepare(words.data, seed=words.train.seed, track=track)
+    dataset = open_data(words.data, seed=words.train.seed, track=track)
     plan, reasons = planned(words, dataset)
     part = _some(dataset, images, plan.train.seed)
     batches = Batches(

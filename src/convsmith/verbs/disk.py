@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from convsmith.errors import UserError, shown
 from convsmith.data.atomic import write
@@ -46,3 +48,16 @@ def save(target: Path, content: str | bytes) -> None:
             raise UserError(
                 f"there is no folder {shown(target.parent)}; make it, or choose another --out"
             ) from None
+
+
+def save_arrays(target: Path, **arrays: Any) -> None:
+    """Write numpy arrays by name to an ``.npz`` file, whole or not at all.
+
+    Raises:
+        UserError: as :func:`save`.
+    """
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    save(target, stream.getvalue())

@@ -1,8 +1,7 @@
-"""The verbs that look into a trained net: its responses, and its features."""
+"""The verb that looks into a trained net."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from convsmith.data import layout
-from convsmith.errors import UserError, shown
-from convsmith.nn.responses import captured, class_responses, rectifiers, watch
-from convsmith.nn.weights import weights
-from convsmith.inference.device import pick_device
 from convsmith.data.atomic import write
+from convsmith.errors import UserError, shown
+from convsmith.findings import Finding
+from convsmith.inference.predictor import Pixels, Predictor
+from convsmith.nn.responses import captured, rectifiers, watch
+from convsmith.nn.weights import weights
 from convsmith.run.directory import RunDirectory
-from convsmith.inference.model_file import load
-from convsmith.inference.predictor import Predictor
-from convsmith.verbs.disk import disk_errors, save
-from convsmith.verbs.evaluate import report
+from convsmith.run.reopened import reopen
+from convsmith.verbs.disk import disk_errors
+from convsmith.verbs.opened import Model, opened_model, run_of
+from convsmith.verbs.report import report
 
 if TYPE_CHECKING:
     from convsmith.reports import inspection
 
 
 def inspect(
-    model: str | Path,
+    model: Model,
     images: Sequence[str | Path] = (),
     *,
     layers: Sequence[str] = (),
@@ -45,7 +44,7 @@ def inspect(
         device: auto, cpu or cuda.
 
     Returns:
-        ``report``, ``zero_share`` and ``dead`` channels by layer.
+        ``report``, ``zero_share`` and ``dead`` channels by layer, ``findings``: which files were left out.
 
     Raises:
         UserError: if a layer or an image isn't there.
@@ -53,13 +52,8 @@ def inspect(
     # Here: the plots are not needed for features.
     from convsmith.reports import inspection
 
-    predictor = load(model).to(pick_device(device))
-    run = RunDirectory.of(model)
-    files = _own_files(run) if run.files.exists() else [Path(image) for image in images]
-    if not files:
-        raise UserError(f"{shown(run.path)} doesn't say which images it was trained on; name some")
-    files = files[:: max(1, len(files) // sample)][:sample]
-    pixels = [np.array(predictor.read(path)) for path in files]
+    predictor, run = opened_model(model, None, device), run_of(model)
+    files, pixels, findings = _sample(predictor, run, images, sample)
     with captured(predictor.model, layers):
         pass  # refuses names that the net doesn't have
     watched = list(dict.fromkeys([*rectifiers(predictor.model), *layers]))
@@ -86,6 +80,7 @@ def inspect(
         "report": str(page),
         "zero_share": {name: e.zero_share for name, e in excitements.items()},
         "dead": {name: e.dead for name, e in excitements.items()},
+        "findings": [finding.as_dict() for finding in findings],
     }
 
 
@@ -107,14 +102,24 @@ def _kernels(model: torch.nn.Module, layers: Sequence[str]) -> dict[str, torch.T
     return {name: w for number, (name, w) in enumerate(own.items()) if number == 0 or name in layers}
 
 
-def _own_files(run: RunDirectory) -> list[Path]:
-    """The run's val images, else its test images."""
-    items = run.read_files()
-    for split in ("val", "test"):
-        own = [item.path for item in items if item.split == split and item.path.exists()]
-        if own:
-            return own
-    return []
+def _sample(
+    predictor: Predictor, run: RunDirectory, images: Sequence[str | Path], count: int
+) -> tuple[list[Path], list[Pixels], list[Finding]]:
+    """About ``count`` of the run's val images (else test), evenly spread, or the given ones; their pixels."""
+    if not run.files.exists():
+        if not images:
+            raise UserError(f"{shown(run.path)} doesn't say which images it was trained on; name some")
+        files = [Path(image) for image in images]
+        files = files[:: max(1, len(files) // count)][:count]
+        return files, [predictor.read(path) for path in files], []
+    splits = {item.split for item in run.read_files()}
+    dataset = reopen(run, predictor, ["val" if "val" in splits else "test"])
+    rows = [row for row, item in enumerate(dataset.items) if item.split]
+    rows = rows[:: max(1, len(rows) // count)][:count]
+    split = dataset.split(str(dataset.items[rows[0]].split))
+    assert split is not None
+    (pixels,) = split.store.stream([torch.tensor(rows)])
+    return [dataset.items[row].path for row in rows], list(pixels.cpu().numpy()), dataset.findings
 
 
 def _spread(names: list[str], count: int = 3) -> list[str]:
@@ -122,94 +127,3 @@ def _spread(names: list[str], count: int = 3) -> list[str]:
     if len(names) <= count:
         return names
     return [names[round(number * (len(names) - 1) / (count - 1))] for number in range(count)]
-
-
-def features(
-    model: str | Path,
-    layer: str,
-    out: str | Path,
-    images: Sequence[str | Path] = (),
-    *,
-    device: str = "auto",
-    batch_size: int = 64,
-) -> dict[str, Any]:
-    """Write what a layer gives for images to an ``.npz`` file: ``features`` (N, ...), ``files``, ``labels``.
-
-    Args:
-        model: run or model file.
-        layer: its name as in ``convsmith summary``, or ``pre_logits``: what the classifier reads.
-        out: the file.
-        images: by default all of the run's own, with their labels and splits.
-        device: auto, cpu or cuda.
-        batch_size: images at a time.
-
-    Raises:
-        UserError: if the layer or an image isn't there, or the file can't be written.
-    """
-    predictor = load(model).to(pick_device(device))
-    if images:
-        items = [layout.Item(Path(image), "") for image in images]
-    else:
-        items = RunDirectory.of(model).read_files()
-    net: Any = predictor.model.eval()
-    parts = []
-    with torch.inference_mode(), captured(net, [] if layer == "pre_logits" else [layer]) as seen:
-        for first in range(0, len(items), batch_size):
-            chunk = [predictor.read(item.path) for item in items[first : first + batch_size]]
-            read = predictor.normalized(torch.from_numpy(np.stack(chunk)))
-            if layer == "pre_logits":
-                parts.append(
-                    net.forward_head(net.forward_features(read), pre_logits=True).float().cpu().numpy()
-                )
-            else:
-                net(read)
-                parts.append(seen[layer].float().cpu().numpy())
-    found = np.concatenate(parts)
-    target = Path(out).expanduser()
-    _save(
-        target,
-        features=found,
-        files=np.array([str(item.path) for item in items]),
-        labels=np.array([item.label for item in items]),
-        splits=np.array([item.split or "" for item in items]),
-    )
-    return {"out": str(target), "shape": list(found.shape)}
-
-
-def response_maps(
-    run: str | Path, out: str | Path, *, device: str = "auto", batch_size: int = 64
-) -> dict[str, Any]:
-    """Write where a net sees the class of each of its run's training images, to an ``.npz`` file.
-
-    ``files`` (N,), ``maps`` (N, h, w) float16, >= 0: what the augmentation ``guided_crop`` reads.
-
-    Args:
-        run: a run's folder.
-        out: the file.
-        device: auto, cpu or cuda.
-        batch_size: images at a time.
-
-    Raises:
-        UserError: if the net has no maps or the targets are no classes, an image isn't there, or the file
-            can't be written.
-    """
-    predictor = load(run).to(pick_device(device))
-    if predictor.encoding is not None:
-        raise UserError("response maps are of classes; this run's targets are numbers")
-    items = [item for item in RunDirectory(run).read_files() if item.split == "train"]
-    parts = []
-    for first in range(0, len(items), batch_size):
-        chunk = items[first : first + batch_size]
-        pixels = torch.from_numpy(np.stack([predictor.read(item.path) for item in chunk]))
-        target = torch.tensor([predictor.classes.index(item.label) for item in chunk])
-        found = class_responses(predictor.model, predictor.normalized(pixels), target.to(predictor.device))
-        parts.append(found.half().cpu().numpy())
-    maps = np.concatenate(parts)
-    _save(Path(out).expanduser(), maps=maps, files=np.array([str(item.path) for item in items]))
-    return {"out": str(out), "shape": list(maps.shape)}
-
-
-def _save(target: Path, **arrays: np.ndarray[Any, Any]) -> None:
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-    save(target, stream.getvalue())

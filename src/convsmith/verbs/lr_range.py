@@ -41,22 +41,22 @@ def lr_range(
     from convsmith import catalog
     from convsmith.errors import UserError
     from convsmith.training.lr_range import lr_range as test
-    from convsmith.training.prepared import prepared
-    from convsmith.training.train import assemble
-    from convsmith.verbs.train import planned
+    from convsmith.training.assemble import assemble
+    from convsmith.training.planning import planned
+    from convsmith.verbs.words import recipe_of
 
     if not 0 < low < high:
         raise UserError(f"--low {low:g} must be above 0 and below --high {high:g}")
-    plan = planned(data, model, start_from, recipe, set)
-    ready = prepared(plan, track=track)
-    state = assemble(ready.recipe, ready.dataset, ready.fabric, ready.begin, track)
+    ready = planned(recipe_of(data, model, start_from, recipe, set), track=track)
+    net = None if ready.initial is None else ready.initial.model
+    state = assemble(ready.plan, ready.dataset, ready.fabric, net, track)
     found = test(state, low=low, high=high, steps=steps)
-    name = catalog.split("optimizer", ready.recipe.optimizer)[0]
+    name = catalog.split("optimizer", ready.plan.optimizer)[0]
     word = f"optimizer.{name}.lr={found.proposal:g}"
     if out is not None:
         from convsmith.reports import sweep
 
-        save(Path(out).expanduser(), sweep.render(found, str(plan.data.path), word))
+        save(Path(out).expanduser(), sweep.render(found, str(ready.plan.data.path), word))
     return {
         "proposal": found.proposal,
         "steepest": found.steepest,

@@ -4,126 +4,201 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convsmith import catalog
 from convsmith import recipe as recipes
-from convsmith.data import dataset as datasets
+from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track, silent
-from convsmith.errors import UserError, shown
+from convsmith.errors import Interrupted, UserError, shown
 from convsmith.findings import Finding
-from convsmith.run.directory import RunDirectory
-from convsmith.inference.evaluation import Evaluation
-from convsmith.inference.evaluation import evaluate as evaluate_split
+from convsmith.inference.evaluation import Evaluation, evaluate_split
 from convsmith.inference.model_file import load
 from convsmith.inference.predictor import Predictor
+from convsmith.run.directory import RunDirectory
+from convsmith.run.run import Run
 from convsmith.verbs.disk import disk_errors
+from convsmith.verbs.progress import shown_progress
+from convsmith.verbs.words import Overrides, RecipeWords, as_words, recipe_of
 
-# Of a training whose loss explodes, with --auto.
+if TYPE_CHECKING:
+    from torch import nn
+
+    from convsmith.training.session import Trained
+
+# Of a training whose loss explodes, with `auto`.
 RESTARTS = 3
 
 
 def train(
     data: str | Path | None = None,
     *,
-    out: str | Path,
-    model: str | None = None,
-    start_from: str | None = None,
-    recipe: str | Path | None = None,
-    set: Sequence[str] = (),
+    out: str | Path | None = None,
+    model: str | nn.Module | None = None,
+    start_from: str | Path | None = None,
+    recipe: RecipeWords = None,
+    set: Overrides = (),
+    epochs: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    devices: int | None = None,
+    nodes: int | None = None,
+    strategy: str | None = None,
+    precision: str | None = None,
+    auto: bool | None = None,
     resume: bool = False,
     callbacks: Sequence[object] = (),
     track: Track[list[Path]] = silent,
-) -> dict[str, Any]:
+    progress: bool | None = None,
+) -> Run:
     """Train a net on a folder of labelled images, and write the run with its report to ``out``.
 
     Args:
         data: folder, CSV or built-in name; None takes the recipe's ``data.path``.
-        out: the run's directory.
-        model: name in the catalogue, e.g. ``"resnet20"`` or ``"timm:resnet18"``.
-        start_from: run, weight file or ``timm:NAME`` whose weights to start from.
-        recipe: YAML file.
-        set: overrides ``"a.b=c"``, applied last.
+        out: the run's folder; None makes a new one, ``runs/NAME``.
+        model: name in the catalogue, e.g. ``"resnet20"`` or ``"timm:resnet18"``, or a torch module of your own
+            from images (N, C, H, W) to logits (N, K), of which a copy is trained.
+        start_from: run, model folder, weight file or ``timm:NAME`` whose weights to start from.
+        recipe: YAML file, nested dictionaries, or a recipe.
+        set: overrides ``"a.b=c"``, or values by dotted key; applied last.
+        epochs, seed, device, devices, nodes, strategy, precision, auto: as in the recipe's ``train``.
         resume: go on with the run in ``out``; only ``train.*`` may be set then.
         callbacks: see :func:`convsmith.training.loop.fit`.
         track: shows the progress of reading the data.
+        progress: a line an epoch; None shows it on a terminal and in a notebook.
 
     Returns:
-        ``run``, ``accuracy`` and ``loss`` on the test split (else val), ``split``, ``best_epoch``,
-        ``epochs``, ``val_accuracy``, ``parameters``, ``seconds``, ``report``; ``mae``, ``rmse``, ``kl`` and
-        ``val_mae`` or ``val_kl`` where the targets are numbers or distributions.
+        the run, a mapping with ``run``, ``accuracy`` and ``loss`` on the test split (else val), ``split``,
+        ``best_epoch``, ``epochs``, ``val_accuracy``, ``parameters``, ``seconds``, ``report``; ``mae``, ``rmse``,
+        ``kl`` and ``val_mae`` or ``val_kl`` where the targets are numbers or distributions. Every process of
+        several gets it.
 
     Raises:
         UserError: on a mistake in what was given.
+        KeyboardInterrupt: when interrupted, with the run as its ``run``; all is saved then.
     """
     # Here, as further down: predicting needs neither the training stack nor the plots.
-    from convsmith.training import train as training
+    from convsmith.training import machine
 
-    run = RunDirectory(out)
-    first = training.rank() == 0
-    plan = _resumed(run, data, set) if resume else planned(data, model, start_from, recipe, set)
-    if resume and (model or recipe or start_from):
-        raise UserError("--resume goes on with the run's own recipe; leave out --model, --from and --recipe")
-    _refuse_inside(run, plan.data.path)
+    options = {
+        "epochs": epochs,
+        "seed": seed,
+        "device": device,
+        "devices": devices,
+        "nodes": nodes,
+        "strategy": strategy,
+        "precision": precision,
+        "auto": auto,
+    }
+    module = None if model is None or isinstance(model, str) else model
+    if module is not None and start_from is not None:
+        raise UserError("a module is what the training starts from; leave out `start_from`")
+    name = model if isinstance(model, str) else None
+    place = Path(out) if out is not None else _new_folder(data, recipe)
+    run = RunDirectory(place)
+    if resume:
+        if name or recipe or start_from:
+            raise UserError("`resume` goes on with the run's own recipe; leave out `model`, `start_from` and `recipe`")
+        words = _resumed(run, data, set, options)
+    else:
+        words = recipe_of(data, name, start_from, recipe, set, options)
+    _refuse_inside(run, words.data.path)
+
+    def alone() -> Run:
+        with shown_progress(progress) as shows:
+            return _run(words, run, module, resume, [*callbacks, *shows], track)
+
+    if words.train.devices * words.train.nodes > 1:
+        return alone()
+    # Of processes that an earlier training started, the first one trains for all.
+    return machine.first_alone(alone)
+
+
+def _run(
+    words: recipes.Recipe,
+    run: RunDirectory,
+    module: nn.Module | None,
+    resume: bool,
+    callbacks: Sequence[object],
+    track: Track[list[Path]],
+) -> Run:
+    from convsmith.training import machine
+
+    first = machine.is_first()
     with disk_errors(run.path):
         if first:
             run.open_existing() if resume else run.open_new()
         try:
-            state, dataset = _trained(plan, run, resume=resume, callbacks=callbacks, track=track)
-            if not first:
-                return {}
-            return _concluded(run, state, dataset)
+            trained = _trained(words, run, module, resume=resume, callbacks=callbacks, track=track)
+            if words.train.devices * words.train.nodes == 1:
+                return Run(_concluded(run, trained))
+            return Run(machine.first_alone(lambda: _concluded(run, trained)))
+        except Interrupted as error:
+            raise Interrupted(str(error), Run({"run": str(run.path)})) from None
         finally:
             if first:
                 run.unlock()
 
 
+def _new_folder(data: str | Path | None, recipe: RecipeWords) -> Path:
+    """``runs/NAME`` after the data, with a number where there is one already."""
+    path = data if data is not None else recipes.load(recipe).data.path
+    name = Path(path).stem if path is not None else "run"
+    number, place = 1, Path("runs", name)
+    while place.exists():
+        number += 1
+        place = Path("runs", f"{name}-{number}")
+    return place
+
+
 def _trained(
-    plan: recipes.Recipe,
+    words: recipes.Recipe,
     run: RunDirectory,
+    module: nn.Module | None,
     *,
     resume: bool,
     callbacks: Sequence[object],
     track: Track[list[Path]],
-) -> tuple[Any, datasets.Dataset]:
+) -> Trained:
     """Train; with ``train.auto``, again from the beginning at a smaller rate when the loss explodes."""
-    from convsmith.training import train as training
     from convsmith.training.loop import Diverged
+    from convsmith.training.session import train_into
 
     reasons: dict[str, str] = {}
     restarts: list[Finding] = []
     while True:
         try:
-            state, dataset = training.train(
-                plan,
+            trained = train_into(
                 run,
+                words,
+                module=module,
                 resume=resume,
                 callbacks=callbacks,
                 reasons=reasons,
                 track=track,
             )
         except Diverged as error:
-            if not plan.train.auto or len(restarts) == RESTARTS:
+            if not words.train.auto or len(restarts) == RESTARTS:
                 raise
-            plan, why, restart = _slower(plan, run, str(error))
+            words, why, restart = _slower(words, run, str(error))
             reasons.update(why)
             restarts.append(restart)
             run.forget()
             resume = False
         else:
-            dataset.findings.extend(restarts)
-            return state, dataset
+            return replace(trained, findings=(*trained.findings, *restarts))
 
 
 def _slower(
-    plan: recipes.Recipe, run: RunDirectory, error: str
+    words: recipes.Recipe, run: RunDirectory, error: str
 ) -> tuple[recipes.Recipe, dict[str, str], Finding]:
-    """The plan with a tenth of the failed training's rate, the reason by its key, and a finding."""
+    """The recipe with a tenth of the failed training's rate, the reason by its key, and a finding."""
     name, arguments = catalog.split("optimizer", recipes.load_plan(run.recipe).optimizer)
     usual = inspect.signature(catalog.load("optimizer", name)).parameters["lr"].default
     before = arguments.get("lr", usual)
-    slower = plan.changed({"optimizer": {name: {**arguments, "lr": before / 10}}})
+    slower = words.changed({"optimizer": {name: {**arguments, "lr": before / 10}}})
     cause = error.partition(":")[0]
     why = {f"optimizer.{name}.lr": f"at {before:g} {cause}: started again with a tenth"}
     return (
@@ -144,49 +219,39 @@ def _refuse_inside(run: RunDirectory, data: str | None) -> None:
     root = Path(data).expanduser() if data is not None else None
     if root is not None and root.is_dir() and run.path.resolve().is_relative_to(root.resolve()):
         raise UserError(
-            f"{shown(run.path)} lies inside DATA, {shown(root)}; choose a folder outside for --out"
+            f"{shown(run.path)} lies inside DATA, {shown(root)}; choose a folder outside for `out`"
         )
 
 
-def planned(
-    data: str | Path | None,
-    model: str | None,
-    start_from: str | None,
-    file: str | Path | None,
-    overrides: Sequence[str],
+def _resumed(
+    run: RunDirectory, data: str | Path | None, overrides: Overrides, options: dict[str, Any]
 ) -> recipes.Recipe:
-    """The recipe that a user's words make, with its gaps."""
-    words = [f"model={model}"] if model else []
-    changes = {"data.path": data if data is None else str(data), "train.start_from": start_from}
-    plan = recipes.load(file, [*words, *overrides])
-    return plan.changed({key: value for key, value in changes.items() if value is not None})
-
-
-def _resumed(run: RunDirectory, data: str | Path | None, overrides: Sequence[str]) -> recipes.Recipe:
     if not run.recipe.exists():
-        raise UserError(f"{shown(run.path)} holds no run to resume; start one without --resume")
-    strange = [word for word in overrides if not word.startswith("train.")]
+        raise UserError(f"{shown(run.path)} holds no run to resume; start one without `resume`")
+    given = list(overrides) if isinstance(overrides, dict) else as_words(overrides)
+    strange = [word for word in given if not word.startswith("train.")]
     if strange:
-        raise UserError(f"--resume goes on with the run's own recipe; --set {strange[0]} would change it")
-    plan = recipes.load(run.recipe, overrides)
-    return plan if data is None else plan.changed({"data.path": str(data)})
+        raise UserError(f"`resume` goes on with the run's own recipe; `{strange[0]}` would change it")
+    return recipe_of(data, None, None, run.recipe, overrides, options)
 
 
-def _concluded(run: RunDirectory, state: Any, dataset: datasets.Dataset) -> dict[str, Any]:
+def _concluded(run: RunDirectory, trained: Trained) -> dict[str, Any]:
+    """The figures of a finished training, and its report."""
     from convsmith.reports import page
 
+    state, dataset = trained.state, trained.dataset
     predictor = load(run.path).to(state.fabric.device)
     name = "test" if dataset.split("test") is not None else "val"
     split = dataset.split(name)
     assert split is not None
-    values = dataset.values(name) if dataset.encoding is not None else None
-    evaluation = evaluate_split(predictor, split, name, values)
+    evaluation = evaluate_split(predictor, dataset, name)
     if isinstance(evaluation, Evaluation):
         _keep_confusion(run, predictor, dataset, evaluation)
     files = [dataset.items[row].path for row in split.rows.tolist()]
     page.write(run, evaluation, files)
     measure = f"val_{state.measure.name}"
     figures = evaluation.summary()
+    assert state.best is not None
     return {
         "run": str(run.path),
         **{key: value for key, value in figures.items() if key not in ("per_class", "findings", "n")},
@@ -195,21 +260,19 @@ def _concluded(run: RunDirectory, state: Any, dataset: datasets.Dataset) -> dict
         "epochs": state.epoch,
         "stopped": state.stop,
         measure: state.best[measure],
-        "parameters": sum(p.numel() for p in predictor.model.parameters()),
+        "parameters": sum(p.numel() for p in predictor.module.parameters()),
         "seconds": sum(row["seconds"] for row in state.history),
         "report": str(run.report),
-        "findings": [finding.as_dict() for finding in dataset.findings],
+        "findings": [finding.as_dict() for finding in trained.findings],
     }
 
 
 def _keep_confusion(
-    run: RunDirectory, predictor: Predictor, dataset: datasets.Dataset, evaluation: Evaluation
+    run: RunDirectory, predictor: Predictor, dataset: Dataset, evaluation: Evaluation
 ) -> None:
     """Always that of the validation images: what is learned from it must not come from the test."""
     if evaluation.split != "val":
-        split = dataset.split("val")
-        assert split is not None
-        found = evaluate_split(predictor, split, "val")
+        found = evaluate_split(predictor, dataset, "val")
         assert isinstance(found, Evaluation)
         evaluation = found
     run.write_confusion(evaluation.classes, evaluation.confusion.tolist())

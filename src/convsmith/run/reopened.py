@@ -1,0 +1,115 @@
+"""A run's own images, as it recorded them: the one way in which its splits are read again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from convsmith import recipe as recipes
+from convsmith.data import layout
+from convsmith.data.dataset import SPLITS, Dataset
+from convsmith.data.layout import Item
+from convsmith.data.opened import locate, open_items
+from convsmith.data.scan import Track, silent
+from convsmith.data.shuffle import generator
+from convsmith.errors import UserError, nearest, shown
+from convsmith.findings import Finding
+from convsmith.inference.predictor import Predictor
+from convsmith.run.directory import RunDirectory
+
+# The stream of draws that takes half of the validation images of a run without a floor.
+HALF = 107
+
+
+def reopen(
+    run: RunDirectory,
+    predictor: Predictor,
+    splits: Sequence[str] = SPLITS,
+    *,
+    track: Track[list[Path]] = silent,
+) -> Dataset:
+    """The images of a run's splits as ``files.csv`` names them; files that appeared since are named, and left out.
+
+    Args:
+        run: a run.
+        predictor: the run's net, whose normalizer and classes hold.
+        splits: some of train, val, floor and test. A run without a floor takes half of its validation images for
+            one, and says so.
+        track: shows progress.
+
+    Raises:
+        UserError: if a split isn't there, or none of its images can be used.
+    """
+    items = run.read_files()
+    findings = _appeared(run, items)
+    here = {item.split for item in items}
+    if "floor" in splits and "floor" not in here:
+        if set(splits) == {"floor"}:
+            items, finding = _half(items, run)
+            findings.append(finding)
+            here.add("floor")
+    for name in splits:
+        if name not in SPLITS:
+            raise UserError(f"there is no split {name!r}{nearest(name, SPLITS)}")
+    wanted = [item for item in items if item.split in splits]
+    if not wanted:
+        names = " or ".join(splits)
+        known = ", ".join(name for name in SPLITS if name in here)
+        raise UserError(f"{shown(run.path)} has no {names} images; it has {known or 'none'}")
+    dataset = open_items(
+        wanted,
+        predictor.signature,
+        encoding=predictor.encoding,
+        cost_classes=layout.cost_names(run.files),
+        track=track,
+    )
+    return replace(dataset, findings=[*dataset.findings, *findings])
+
+
+def _appeared(run: RunDirectory, items: Sequence[Item]) -> list[Finding]:
+    """Files that DATA has now and had not, or not yet, when the run began."""
+    try:
+        section = recipes.load(run.recipe).data
+        found = layout.find(locate(section.path))
+    except (UserError, OSError):
+        return []  # DATA has gone; which files are missing is said by name
+    known = {item.path.absolute() for item in items} | set(run.read_left_out())
+    new = [
+        item.path
+        for item in found
+        if item.path.absolute() not in known and item.label not in section.exclude
+    ]
+    if not new:
+        return []
+    names = ", ".join(shown(path) for path in new[:3]) + (", ..." if len(new) > 3 else "")
+    return [
+        Finding(
+            seen=f"{len(new):,} {'file has' if len(new) == 1 else 'files have'} appeared in "
+            f"{shown(str(section.path))} since the run began, and left out: {names}",
+            means="the figures are of the images that the run recorded",
+            change="train again, e.g. with --from this run, to learn from them",
+            why="a new draw of the splits could put images that were trained on among those that test",
+            source="files.csv",
+            name="appeared",
+        )
+    ]
+
+
+def _half(items: Sequence[Item], run: RunDirectory) -> tuple[list[Item], Finding]:
+    """Every second validation image, drawn, as the floor of a run that set none aside."""
+    val = [number for number, item in enumerate(items) if item.split == "val"]
+    order = torch.randperm(len(val), generator=generator(0, HALF)).tolist()
+    chosen = {val[place] for place in order[: (len(val) + 1) // 2]}
+    found = [replace(item, split="floor") if number in chosen else item for number, item in enumerate(items)]
+    return found, Finding(
+        seen=f"{shown(run.path)} set no images aside for an accuracy floor; {len(chosen):,} of its {len(val):,} "
+        f"validation images are taken",
+        means="they have chosen the best epoch, so that their accuracy is a little too good",
+        change="train with --set data.floor=0.5 to set half of the validation images aside",
+        why="images that choose an epoch favor it",
+        source="Hastie et al. 2009, section 7.10",
+        name="no_floor",
+    )

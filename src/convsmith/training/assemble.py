@@ -1,0 +1,122 @@
+"""The parts of a training, fresh and on their device, from a plan."""
+
+from __future__ import annotations
+
+import shutil
+import sysconfig
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from convsmith import catalog
+from convsmith import recipe as recipes
+from convsmith.data.dataset import Dataset
+from convsmith.data.scan import Track, silent
+from convsmith.data.targets import measure_of
+from convsmith.errors import UserError
+from convsmith.nn import manners
+from convsmith.objectives import objective as objectives
+from convsmith.recipe import Plan
+from convsmith.training import source
+from convsmith.training.average import exponential_average
+from convsmith.training.feed import batches, on_device
+from convsmith.training.loop import Fit
+from convsmith.training.task import Task
+from convsmith.training.tuning import Tuning
+
+
+def assemble(
+    plan: Plan,
+    dataset: Dataset,
+    fabric: Fabric,
+    model: nn.Module | None = None,
+    track: Track[Any] = silent,
+) -> Fit:
+    """A training that can begin; nothing but ``model`` is changed, which is moved and will be trained.
+
+    Args:
+        plan: a recipe without gaps.
+        dataset: the images.
+        fabric: of :func:`convsmith.training.machine.launch`.
+        model: the net that it starts from; None makes the one that the plan names.
+        track: shows progress, where features are computed first.
+
+    Raises:
+        UserError: if parts don't fit together.
+    """
+    options = plan.train
+    if model is None:
+        torch.manual_seed(options.seed)
+        model = source.build(plan.model, dataset)
+    if options.compile:
+        _refuse_compile()
+    if options.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    model = model.to(fabric.device)
+    dataset = replace(dataset, store=on_device(dataset.store, fabric.device, plan.data.memory_share))
+    tuning = Tuning(plan, dataset, model, fabric)
+    net = model
+    facts = {
+        "num_classes": lambda: len(dataset.classes),
+        "num_features": lambda: manners.num_features(net),
+        "classes": lambda: list(dataset.classes),
+        "counts": dataset.class_counts,
+        **tuning.facts,
+    }
+    objective, regularizers = objectives.build(
+        {**plan.objective, **tuning.terms}, targets=dataset.kind, facts=facts
+    )
+    feed: dict[str, Any] = batches(plan, dataset, fabric, with_costs="costs" in objective.needs)
+    model, feed = tuning.on_features(feed, track)
+    torch.manual_seed(options.seed)
+    task = Task(model, objective).to(fabric.device)
+    optimizer = catalog.build("optimizer", plan.optimizer, params=tuning.groups(task))
+    if isinstance(optimizer, torch.optim.LBFGS):
+        _refuse_for_lbfgs(options, fabric.world_size)
+    for regularizer in regularizers.values():
+        regularizer.attach(model, optimizer)
+    # dynamic=False: an epoch has batches of two sizes, and each deserves its own code.
+    wrapped, wrapped_optimizer = fabric.setup(
+        torch.compile(task, dynamic=False) if options.compile else task, optimizer
+    )
+    return Fit(
+        fabric=fabric,
+        task=task,
+        wrapped=wrapped,
+        optimizer=wrapped_optimizer,
+        schedule=catalog.build("schedule", plan.schedule),
+        train=feed["train"],
+        val=feed["val"],
+        epochs=options.epochs,
+        seed=options.seed,
+        accumulate=options.accumulate,
+        clip=options.clip,
+        average=exponential_average(task.model, options.ema.decay) if options.ema else None,
+        regularizers=regularizers,
+        measure=measure_of(dataset.encoding),
+        freeze=tuning.freeze,
+    )
+
+
+def _refuse_for_lbfgs(options: recipes.Train, processes: int) -> None:
+    """L-BFGS's line search evaluates a batch until it is content: alone, at once, and without scaled losses."""
+    for given, remedy in (
+        (processes > 1, "train with one process"),
+        (options.accumulate > 1, "leave out train.accumulate, and raise data.batch_size"),
+        (options.clip is not None, "leave out train.clip"),
+        (options.precision == "16-mixed", "set train.precision=32-true"),
+    ):
+        if given:
+            raise UserError(f"optimizer lbfgs evaluates a batch several times an update: {remedy}")
+
+
+def _refuse_compile() -> None:
+    """torch.compile writes C++ and builds it; say what is missing before an hour is planned around it."""
+    if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        raise UserError("train.compile needs a C++ compiler; install one (g++), or leave it out")
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        raise UserError("train.compile needs Python's headers; install them (python3-dev), or leave it out")

@@ -1,0 +1,202 @@
+"""From a recipe with gaps to all that a training is made of: data, the net to start from, a plan."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from convsmith import catalog
+from convsmith.advice import pretrained
+from convsmith.advice.choice import Choice, applied, changed
+from convsmith.advice.choice import reasons as reasons_of
+from convsmith.advice.choices import arithmetic, fill
+from convsmith.advice.similarity import PROBED, similarity
+from convsmith.advice.strategy import Source
+from convsmith.data.batches import Batches
+from convsmith.data.dataset import Dataset
+from convsmith.data.opened import open_data
+from convsmith.data.scan import Track, silent
+from convsmith.errors import UserError
+from convsmith.findings import Finding
+from convsmith.inference.device import pick_device
+from convsmith.nn.folding import folded
+from convsmith.nn.normalizer import Normalizer
+from convsmith.nn.probe import evaluating, takes_channels_last
+from convsmith.recipe import Plan, Recipe
+from convsmith.run.directory import RunDirectory
+from convsmith.training import features, machine, source
+from convsmith.training.source import Initial
+
+# Images whose features' length is measured where nothing else is asked of them.
+LENGTHS = 64
+# Training images that a module of the user's own is tried on.
+KNOWN = 256
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, the reasons for what filled the recipe's gaps, and what it is about.
+
+    ``initial`` is the net that the training starts from, or None where it starts from scratch.
+    """
+
+    plan: Plan
+    reasons: dict[str, str]
+    dataset: Dataset
+    fabric: Fabric
+    initial: Initial | None
+    findings: tuple[Finding, ...] = ()
+
+
+def planned(
+    recipe: Recipe,
+    *,
+    module: nn.Module | None = None,
+    run: RunDirectory | None = None,
+    dataset: Dataset | None = None,
+    track: Track[Any] = silent,
+) -> Planned:
+    """Read the data, open the source, and fill the recipe's gaps.
+
+    Args:
+        recipe: with gaps.
+        module: a net of the user's own, in the place of a source; it stays as it is.
+        run: of a resumed training, where all that it needs of its source is kept.
+        dataset: the images, if they are open already; None opens the recipe's.
+        track: shows progress.
+
+    Raises:
+        UserError: on whatever is wrong with data, recipe or machine.
+    """
+    accelerator = pick_device(recipe.train.device)
+    choices = arithmetic(recipe, accelerator)
+    recipe = changed(recipe, choices)
+    fabric = machine.launch(recipe.train, accelerator)
+    track = track if fabric.is_global_zero else silent
+    dataset = dataset if dataset is not None else _dataset(recipe, fabric, track)
+    findings = [*recipe.notes]
+    if module is None:
+        weights, found = pretrained.choose(recipe, dataset)
+        findings += found
+        recipe, choices = changed(recipe, weights), [*choices, *weights]
+    net = source.architecture(recipe, dataset.size, module)
+    recipe = recipe if net is None else recipe.changed({"model": net})
+    initial = _initial(recipe, dataset, module, run)
+    if initial is not None:
+        findings += initial.findings
+        order = _order(recipe, dataset, initial.model)
+        recipe, choices = changed(recipe, order), [*choices, *order]
+    known = _known(recipe, dataset, initial, fabric)
+    if known is not None and module is not None and initial is not None:
+        known = replace(known, trained=initial.new_head or _knows(initial.model, recipe, dataset, fabric))
+    gaps = fill(recipe, dataset, known)
+    plan, reasons = applied(recipe, gaps)
+    if plan.data.normalize.mean == "source":
+        dataset = replace(dataset, normalizer=_normalizer(initial))
+    return Planned(plan, {**reasons_of(choices), **reasons}, dataset, fabric, initial, tuple(findings))
+
+
+def _dataset(recipe: Recipe, fabric: Fabric, track: Track[list[Path]]) -> Dataset:
+    try:
+        return open_data(recipe.data, seed=recipe.train.seed, shared=fabric.world_size > 1, track=track)
+    except UserError:
+        if fabric.is_global_zero:
+            raise
+        # The first process finds the same mistake and says it; dying before it has would end it in silence.
+        parent, patience = os.getppid(), time.monotonic() + 10
+        while os.getppid() == parent and time.monotonic() < patience:
+            time.sleep(0.1)
+        raise SystemExit(2) from None
+
+
+def _initial(
+    recipe: Recipe, dataset: Dataset, module: nn.Module | None, run: RunDirectory | None
+) -> Initial | None:
+    """The source's net, for this data set; None if the recipe names no source."""
+    torch.manual_seed(recipe.train.seed)
+    if module is not None:
+        return source.initial(recipe, dataset, module)
+    if recipe.train.start_from is None:
+        return None
+    if run is not None and run.weights.exists():
+        # All there is to know of the source is in the run already; the source may have gone since.
+        again = source.initial(recipe.changed({"train.start_from": str(run.path)}), dataset)
+        return replace(again, findings=())
+    return source.initial(recipe, dataset)
+
+
+@torch.inference_mode()
+def _knows(model: nn.Module, recipe: Recipe, dataset: Dataset, fabric: Fabric) -> bool:
+    """Whether a net tells the training images apart better than chance would, by three standard errors.
+
+    A module doesn't say whether it was trained; of numbers it can't be told, and the net counts as fresh.
+    """
+    if dataset.encoding is not None:
+        return False
+    train = dataset.train
+    rows = torch.linspace(0, len(train) - 1, min(KNOWN, len(train))).long()
+    some = replace(train, rows=train.rows[rows], targets=train.targets[rows])
+    order = recipe.train.channels_last
+    feed = Batches(some, dataset.normalizer, batch_size=64, device=fabric.device, channels_last=order)
+    model.to(fabric.device)
+    with evaluating(model):
+        right = sum(int((model(b.images).argmax(1) == b.targets).sum()) for b in feed.epoch(0))
+    chance = float(some.targets.bincount().max()) / len(rows)
+    return right / len(rows) > chance + 3 * (chance * (1 - chance) / len(rows)) ** 0.5
+
+
+def _order(recipe: Recipe, dataset: Dataset, model: nn.Module) -> list[Choice]:
+    """The usual memory format for a net that can't read channels_last."""
+    shape = (dataset.channels, dataset.size, dataset.size)
+    if not recipe.train.channels_last or takes_channels_last(model, shape):
+        return []
+    return [Choice("train.channels_last", False, "the net flattens its maps by a view, which needs torch's usual order")]
+
+
+def _normalizer(initial: Initial | None) -> Normalizer:
+    if initial is None or initial.normalizer is None:
+        raise UserError(
+            "data.normalize.mean=source needs a source that says how its images were normalized: a run, or "
+            "one of timm's nets, after --from; leave it out to normalize by the training images"
+        )
+    return initial.normalizer
+
+
+def _known(recipe: Recipe, dataset: Dataset, initial: Initial | None, fabric: Fabric) -> Source | None:
+    """What the choices depend on of the net that is started from."""
+    if initial is None:
+        return None
+    found = Source(new_head=initial.new_head, normalized=initial.normalizer is not None)
+    tuning = recipe.train.finetune
+    chosen = tuning is not None or "finetune" in recipe.train.model_fields_set
+    if tuning is not None:
+        wanted = catalog.split("finetuning", tuning)[0] == "head"
+    else:
+        wanted = initial.new_head and not chosen
+    if not wanted or dataset.encoding is not None:
+        return found
+    train = dataset.train
+    rows = torch.linspace(0, len(train) - 1, min(LENGTHS if chosen else PROBED, len(train))).long()
+    some = replace(train, rows=train.rows[rows], targets=train.targets[rows])
+    feed = Batches(
+        some,
+        initial.normalizer or dataset.normalizer,
+        batch_size=64,
+        device=fabric.device,
+        channels_last=recipe.train.channels_last,
+    )
+    net = folded(initial.model.to(fabric.device), (dataset.channels, dataset.size, dataset.size))
+    last, before = features.probes(net, feed)
+    if features.possible(initial.model):
+        found = replace(found, length=float(last.square().sum(1).mean()))
+    if chosen:
+        return found
+    measured = similarity(last.numpy(), before.numpy(), some.targets.numpy(), recipe.train.seed)
+    return replace(found, similarity=measured)

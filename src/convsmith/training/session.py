@@ -1,0 +1,164 @@
+"""One training in the folder of a run: from a recipe to the best epoch's net, written as it goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from convsmith import recipe as recipes
+from convsmith.data.atomic import write
+from convsmith.data.dataset import Dataset
+from convsmith.data.scan import Track, silent
+from convsmith.errors import UserError, shown
+from convsmith.findings import Finding
+from convsmith.inference import model_file
+from convsmith.inference.predictor import Predictor
+from convsmith.nn.probe import takes_channels_last
+from convsmith.recipe import Plan, Recipe
+from convsmith.run import checkpoint
+from convsmith.run.directory import RunDirectory, environment
+from convsmith.training import features
+from convsmith.training.assemble import assemble
+from convsmith.training.auto import Auto
+from convsmith.training.callbacks import Checkpoints, EarlyStopping, KeepBest, TensorBoard, restore
+from convsmith.training.health import Health
+from convsmith.training.loop import Fit, fit
+from convsmith.training.planning import Planned, planned
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that has ended: its state, its images, and all that was noticed."""
+
+    state: Fit
+    dataset: Dataset
+    findings: tuple[Finding, ...]
+
+
+def train_into(
+    run: RunDirectory,
+    recipe: Recipe,
+    *,
+    module: nn.Module | None = None,
+    resume: bool = False,
+    callbacks: Sequence[object] = (),
+    reasons: Mapping[str, str] | None = None,
+    track: Track[Any] = silent,
+) -> Trained:
+    """Train as ``recipe`` says, into ``run``; the directory must be open (locked) already.
+
+    Args:
+        run: where everything is written, by the first process only.
+        recipe: with gaps, which are filled from the data; of a resumed run, its own.
+        module: a net of the user's own to start from; it stays as it is.
+        resume: go on from the run's last checkpoint.
+        callbacks: further ones, called on the first process only.
+        reasons: for what the caller has chosen in the recipe, by dotted key.
+        track: shows the progress of reading the data.
+
+    Raises:
+        UserError: on whatever is wrong with data, recipe or machine.
+    """
+    resumes = resume and run.checkpoint.exists()
+    ready = planned(recipe, module=module, run=run if resumes else None, track=track)
+    plan, dataset, fabric = ready.plan, ready.dataset, ready.fabric
+    if resume and run.data.exists() and run.read_json(run.data)["fingerprint"] != dataset.fingerprint:
+        raise UserError(
+            f"the images of {plan.data.path} have changed since {shown(run.path)} began; restore them, or "
+            f"start a new run, e.g. with --from {shown(run.path)}"
+        )
+    if module is not None:
+        plan = plan.changed({"train.start_from": str(run.source.absolute())})
+        if fabric.is_global_zero and not run.source.exists():
+            model_file.write(run.source, _predictor(_net(ready), plan, dataset))
+    track = track if fabric.is_global_zero else silent
+    state = assemble(plan, dataset, fabric, None if ready.initial is None else ready.initial.model, track)
+    findings = (*dataset.findings, *ready.findings, *_noticed(plan, state))
+    if resumes:
+        restore(state, checkpoint.load(run.checkpoint))
+    own: list[object] = []
+    if plan.train.early_stopping is not None:
+        own.append(EarlyStopping(plan.train.early_stopping.patience))
+    if plan.train.auto:
+        own.append(Auto())
+    if fabric.is_global_zero:
+        keepers = _keepers(run, plan, dataset, state)
+        _describe(run, plan, {**ready.reasons, **(reasons or {})}, dataset, findings)
+        own += keepers
+        own += callbacks
+    fit(state, own)
+    return Trained(state, dataset, findings)
+
+
+def _net(ready: Planned) -> nn.Module:
+    assert ready.initial is not None
+    return ready.initial.model
+
+
+def _predictor(model: nn.Module, plan: Plan, dataset: Dataset) -> Predictor:
+    """A net with the run's preprocessing and classes, as it is written down."""
+    shape = (dataset.channels, dataset.size, dataset.size)
+    last = plan.train.channels_last or takes_channels_last(model, shape)
+    return Predictor.of(model, dataset.normalizer, dataset.signature, channels_last=last)
+
+
+def _keepers(run: RunDirectory, plan: Plan, dataset: Dataset, state: Fit) -> list[object]:
+    """What writes the run. A net that can't be written is refused here, before hours are spent on it."""
+    first = _predictor(features.whole(state.model), plan, dataset)
+    draft = model_file.draft(first)
+    last = first.pipeline.channels_last
+
+    def save(model: nn.Module) -> None:
+        whole = features.whole(model)
+        draft.write(run.path, Predictor.of(whole, dataset.normalizer, dataset.signature, channels_last=last))
+
+    keepers: list[object] = [
+        KeepBest(save),
+        Checkpoints(run, plan.train.checkpoint_minutes),
+        Health(run),
+    ]
+    if plan.train.tensorboard:
+        keepers.append(TensorBoard(run))
+    return keepers
+
+
+def _describe(
+    run: RunDirectory,
+    plan: Plan,
+    reasons: Mapping[str, str],
+    dataset: Dataset,
+    findings: Sequence[Finding],
+) -> None:
+    """Write down what is about to happen; a resumed run keeps what it wrote first."""
+    if not run.data.exists():
+        whole = replace(dataset, findings=list(findings))
+        write(run.data, json.dumps(whole.summary(), indent=1) + "\n")
+        run.write_files(dataset.items, dataset.columns, dataset.cost_classes, dataset.left_out)
+        write(run.environment, json.dumps(environment(), indent=1) + "\n")
+    if not run.recipe.exists():
+        # Last: a directory with a recipe can be resumed.
+        write(run.recipe, recipes.dump(plan, reasons))
+
+
+def _noticed(plan: Plan, state: Fit) -> list[Finding]:
+    """What the parts of a training have to say: its terms, and batch norms of several processes."""
+    found = [
+        finding for term in state.task.objective.terms.values() for finding in getattr(term, "findings", ())
+    ]
+    norms = [m for m in state.task.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if state.fabric.world_size == 1 or not norms:
+        return found
+    return [
+        *found,
+        Finding(
+            seen=f"{state.fabric.world_size} processes train a net with {len(norms)} batch normalizations",
+            means=f"each normalizes by its own {plan.data.batch_size // state.fabric.world_size} images of a "
+            f"batch, and the first process's running statistics are kept",
+            why="statistics of the whole batch would cost a message a layer",
+            source="Goyal et al. 2017, section 2.3",
+        ),
+    ]

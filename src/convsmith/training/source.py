@@ -1,0 +1,226 @@
+"""The net that a training starts from: fresh, another run's, a weight file's, timm's, or a module of your own."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convsmith import catalog
+from convsmith.data.dataset import Dataset
+from convsmith.errors import UserError, shown
+from convsmith.findings import Finding
+from convsmith.inference import model_file
+from convsmith.inference.predictor import Predictor
+from convsmith.nn import manners
+from convsmith.nn.normalizer import Normalizer
+from convsmith.nn.probe import blank, probe
+from convsmith.nn.traced import Traced
+from convsmith.recipe import Recipe, Section
+from convsmith.training.transfer import SWAPS, changes, copy_weights_, head_finding, swapped
+
+# Arguments of a net that follow from the data.
+GIVEN = ("num_classes", "in_channels", "size")
+# The name of the net that a source is, where the catalogue doesn't build it.
+AS_IT_IS = "source"
+
+
+@dataclass(frozen=True)
+class Initial:
+    """The net that a training begins with.
+
+    ``new_head``: its classifier is fresh, all else is a source's; ``normalizer``: how the source's images were
+    normalized, where that is known.
+    """
+
+    model: nn.Module
+    findings: tuple[Finding, ...] = ()
+    normalizer: Normalizer | None = None
+    new_head: bool = False
+
+
+def architecture(recipe: Recipe, size: int, module: nn.Module | None = None) -> Section | None:
+    """The recipe's model, or the one that its source implies, for images of ``size``; None if that is open.
+
+    Args:
+        recipe: of which ``model`` and ``train.start_from`` are read.
+        size: of the images, in pixels.
+        module: a net of the user's own, to start from.
+
+    Raises:
+        UserError: if the source doesn't say what net it is.
+    """
+    if module is not None:
+        return AS_IT_IS
+    source = recipe.train.start_from
+    if source is None or source.startswith("timm:"):
+        return recipe.model if recipe.model is not None else source
+    if not model_file.describes(source):
+        if recipe.model is not None or not Path(source).expanduser().exists():
+            return recipe.model
+        raise UserError(
+            f"--from {shown(source)}: there is no model.json beside it; name the net with --model"
+        )
+    opened = model_file.load(source)
+    found = recipe.model if recipe.model is not None else section_of(opened)
+    slides = recipe.train.resize_weights == "fully_convolutional" and size != opened.size
+    if slides and catalog.split("model", found)[0] not in ("fully_convolutional", AS_IT_IS):
+        return {"fully_convolutional": {"model": found, "trained_size": opened.size}}
+    return found
+
+
+def section_of(predictor: Predictor) -> Section:
+    """The recipe's section for a net that was opened: its name and what isn't usual about it, else ``source``."""
+    if predictor.is_ensemble or isinstance(predictor.module, Traced):
+        return AS_IT_IS
+    _, name, arguments = catalog.call_of(predictor.module)
+    usual = inspect.signature(catalog.load("model", catalog.base_name(name))).parameters
+    own = {
+        key: value
+        for key, value in arguments.items()
+        if key in usual and key not in GIVEN and value != usual[key].default
+    }
+    return {name: own} if own else name
+
+
+def build(spec: Section, dataset: Dataset) -> nn.Module:
+    """A fresh net for the data set's classes and images."""
+    model: nn.Module = catalog.build(
+        "model", spec, num_classes=len(dataset.classes), in_channels=dataset.channels, size=dataset.size
+    )
+    return model
+
+
+def initial(recipe: Recipe, dataset: Dataset, module: nn.Module | None = None) -> Initial:
+    """The net with the weights that ``train.start_from`` names, if any.
+
+    Args:
+        recipe: with its model.
+        dataset: whose classes and images the net is for.
+        module: a net of the user's own, which stays as it is: a copy is trained.
+
+    Raises:
+        UserError: if the source is missing, damaged, or of another net.
+    """
+    if module is not None:
+        found = _fitted(copy.deepcopy(module), None, "the given module", dataset)
+    elif recipe.train.start_from is None:
+        assert recipe.model is not None
+        return Initial(build(recipe.model, dataset))
+    else:
+        found = _sourced(recipe, dataset, recipe.train.start_from)
+    if found.new_head:
+        zero_init_(found.model)
+    return found
+
+
+def _as_it_is(source: str, dataset: Dataset) -> Initial:
+    """A net that the catalogue doesn't build: all its layers stay."""
+    opened = model_file.load(source)
+    if opened.is_ensemble:
+        raise UserError(
+            f"--from {shown(source)}: an ensemble isn't trained on as one; start from one of its members"
+        )
+    if opened.channels != dataset.channels:
+        raise UserError(
+            f"--from {shown(source)} reads images of {opened.channels} channels, and these have "
+            f"{dataset.channels}; convert the images"
+        )
+    found = _fitted(opened.module, opened.classes, shown(source), dataset)
+    return replace(found, normalizer=_normalizer(opened.pipeline.state_dict(), dataset))
+
+
+def _fitted(model: nn.Module, classes: list[str] | None, name: str, dataset: Dataset) -> Initial:
+    """A net with a classifier for the data set's classes, if it takes its images."""
+    shape = (dataset.channels, dataset.size, dataset.size)
+    outputs: list[Tensor] = []
+    try:
+        probe(model, blank(model, shape), after={"": lambda layer, given, output: outputs.append(output)})
+    except (RuntimeError, ValueError, TypeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(
+            f"{name} can't take images of {'x'.join(map(str, shape))}: {first}; set data.size to that of its images"
+        ) from None
+    if not (isinstance(outputs[-1], Tensor) and outputs[-1].ndim == 2):
+        raise UserError(f"{name} must give one tensor of logits (N, K) for images (N, C, H, W)")
+    wanted = dataset.classes
+    if outputs[-1].shape[1] == len(wanted) and (classes is None or classes == wanted):
+        return Initial(model)
+    manners.replace_classifier_(model, len(wanted))
+    return Initial(model, (head_finding(["its classifier"], name),), new_head=True)
+
+
+@torch.no_grad()
+def zero_init_(model: nn.Module) -> None:
+    """A new classifier begins at zero, where all classes are alike (Kolesnikov et al. 2020, section 3.3).
+
+    Random weights on trained features would first have to be unlearned. A convolution stays random: in our
+    nets a rectifier follows it, which has no slope at zero.
+    """
+    classifier = manners.classifier(model)
+    if isinstance(classifier, nn.Linear):
+        for parameter in classifier.parameters():
+            parameter.zero_()
+
+
+def _sourced(recipe: Recipe, dataset: Dataset, source: str) -> Initial:
+    assert recipe.model is not None
+    name, arguments = catalog.split("model", recipe.model)
+    if source.startswith("timm:"):
+        if name != source:
+            raise UserError(f"--from {source} has the weights of another net than --model {name}; name one")
+        changed = {kind: ("timm's", arguments[kind]) for kind in SWAPS if arguments.get(kind) is not None}
+        model = build({name: {**arguments, "pretrained": True}}, dataset)
+        return Initial(model, tuple(swapped(changed)), _timms(model, dataset), new_head=True)
+    place = Path(source).expanduser()
+    if not place.exists():
+        raise UserError(f"--from {shown(source)}: there is no such run or file")
+    if name == AS_IT_IS:
+        return _as_it_is(source, dataset)
+    opened = model_file.load(place) if model_file.describes(place) else None
+    if opened is not None and (opened.is_ensemble or isinstance(opened.module, Traced)):
+        raise UserError(
+            f"--from {shown(source)} holds a net that {name} doesn't build (pruned, or made of others); leave out "
+            f"--model to train it as it is"
+        )
+    model = build(recipe.model, dataset)
+    tensors, changed = _given(place, opened, recipe.model)
+    findings, new_head = copy_weights_(tensors, model, recipe, dataset, opened, grown=bool(changed))
+    normalizer = _normalizer(tensors, dataset) or _timms(model, dataset)
+    return Initial(model, (*findings, *swapped(changed)), normalizer, new_head)
+
+
+def _given(
+    place: Path, opened: Predictor | None, spec: Section
+) -> tuple[dict[str, Tensor], dict[str, tuple[Any, Any]]]:
+    """The source's tensors, and the kinds of layers in which it differs from the recipe's net."""
+    if opened is None:
+        return model_file.tensors_of(place)[0], {}
+    return dict(opened.pipeline.state_dict()), changes(section_of(opened), spec)
+
+
+def _normalizer(tensors: Mapping[str, Tensor], dataset: Dataset) -> Normalizer | None:
+    """Normalizer stored in a convsmith weight file; None if there is none, or its channels differ."""
+    mean, std = tensors.get("normalizer.mean"), tensors.get("normalizer.std")
+    if mean is None or std is None or mean.shape[-1] != dataset.channels:
+        return None
+    if mean.ndim == 3 and mean.shape[0] != dataset.size:
+        mean = mean.mean((0, 1))
+    return Normalizer(mean, std)
+
+
+def _timms(model: nn.Module, dataset: Dataset) -> Normalizer | None:
+    """Normalizer that timm gives with this net's weights; for grey images, the mean over the colors."""
+    given = getattr(model, "pretrained_cfg", None) or {}
+    if "mean" not in given or "std" not in given:
+        return None
+    mean, std = (255 * torch.tensor(given[key]) for key in ("mean", "std"))
+    if dataset.channels == 1:
+        mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
+    return Normalizer(mean, std)

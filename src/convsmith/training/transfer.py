@@ -1,0 +1,158 @@
+"""The weights of a source in the net of a recipe, which may differ in head, size, channels and layers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from torch import Tensor, nn
+
+from convsmith import catalog
+from convsmith.data.dataset import Dataset
+from convsmith.errors import UserError, shown
+from convsmith.findings import Finding
+from convsmith.inference.predictor import Predictor
+from convsmith.models.fully_convolutional import FullyConvolutional, converted
+from convsmith.models.torchvision_names import renamed
+from convsmith.nn import manners
+from convsmith.nn.swap import Kind
+from convsmith.recipe import Recipe, Section
+from convsmith.training.resize_weights import resized_weights
+
+SWAPS: tuple[str, ...] = get_args(Kind)
+
+
+def changes(before_section: Section, spec: Section) -> dict[str, tuple[Any, Any]]:
+    """Kinds of layers that differ between a source and the recipe's net, each as (before, now)."""
+    before_name, before = catalog.split("model", before_section)
+    name, now = catalog.split("model", spec)
+    if name != before_name:
+        return {}
+    usual = inspect.signature(catalog.load("model", catalog.base_name(name))).parameters
+    both = {
+        kind: tuple(arguments.get(kind, usual[kind].default) for arguments in (before, now))
+        for kind in SWAPS
+        if kind in usual
+    }
+    return {kind: (old, new) for kind, (old, new) in both.items() if old != new}
+
+
+def swapped(changed: Mapping[str, tuple[Any, Any]]) -> list[Finding]:
+    """Findings about layers that were replaced between pretrained ones."""
+    consequences = {
+        "activation": "the weights were learned for another response: accuracy starts low and comes back "
+        "with training, sooner the more alike the two functions are",
+        "norm": "scales and shifts go over where both have them, running statistics don't: the first epochs "
+        "find the new statistics",
+        "pooling": "the weights after it see values of another size: a mean is smaller than a maximum, a "
+        "p-norm larger",
+    }
+    return [
+        Finding(
+            seen=f"the pretrained net's {kind} is exchanged: {old} for {new}",
+            means=consequences[kind],
+            change=f"train all layers, not only the last; leave model.{kind} out to keep the net as it was",
+            why="trained weights fit the layers that they were trained with",
+            source="Yosinski et al. 2014, on co-adapted layers",
+        )
+        for kind, (old, new) in changed.items()
+    ]
+
+
+def copy_weights_(
+    tensors: dict[str, Any],
+    model: nn.Module,
+    recipe: Recipe,
+    dataset: Dataset,
+    opened: Predictor | None,
+    *,
+    grown: bool,
+) -> tuple[list[Finding], bool]:
+    """Give ``model`` the source's weights wherever they fit; the findings, and whether its head is new.
+
+    The head may be of another size; where layers were exchanged (``grown``), the new ones may have weights that
+    the source lacks.
+
+    Raises:
+        UserError: if the weights are another net's.
+    """
+    source = str(recipe.train.start_from)
+    if opened is not None:
+        tensors = {key.removeprefix("model."): v for key, v in tensors.items() if key.startswith("model.")}
+    tensors = _slid(renamed(tensors, model), recipe, dataset)
+    own = model.state_dict()
+    shape = (dataset.channels, dataset.size, dataset.size)
+    interpolate = recipe.train.resize_weights == "interpolate"
+    fitting, findings = resized_weights(tensors, model, shape, interpolate=interpolate)
+    head = {id(p) for p in manners.classifier(model).parameters()}
+    if opened is not None and opened.classes != dataset.classes:
+        # As many classes, but others: what the old head says of them means nothing.
+        fitting = {k: v for k, v in fitting.items() if k not in _names_of(model, head)}
+    fresh = [key for key, p in model.named_parameters() if key not in fitting]
+    new_head = [key for key, p in model.named_parameters() if key in fresh and id(p) in head]
+    if isinstance(model, FullyConvolutional):
+        findings.append(_slides(recipe, dataset))
+    strange = [key for key in fresh if key not in new_head and not (grown and key not in tensors)]
+    if strange:
+        raise UserError(
+            f"--from {shown(source)} doesn't fit this net: {strange[0]} is missing or of another shape; "
+            f"name the source's own net with --model, or another source"
+        )
+    model.load_state_dict({**own, **fitting})
+    if new_head:
+        findings.append(head_finding(new_head, shown(source)))
+    return findings, bool(new_head)
+
+
+def _names_of(model: nn.Module, parameters: set[int]) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if id(parameter) in parameters}
+
+
+def head_finding(names: list[str], source: str) -> Finding:
+    return Finding(
+        seen=f"the head ({', '.join(names)}) is new; all other weights are those of {source}",
+        means="the classes differ",
+        why="a head belongs to its classes",
+        source="Yosinski et al. 2014",
+    )
+
+
+def _slides(recipe: Recipe, dataset: Dataset) -> Finding:
+    assert recipe.model is not None
+    size = catalog.split("model", recipe.model)[1]["trained_size"]
+    return Finding(
+        seen=f"the net for {size} pixels slides over images of {dataset.size}: fully connected layers are "
+        f"convolutions, what they give is averaged over all places",
+        means="every layer is as it was trained; objects as large as in the source's images are seen best",
+        change="train.resize_weights=interpolate makes one net of the whole image",
+        why="a fully connected layer is made for one size of map",
+        source="Long et al. 2015, section 3.1",
+    )
+
+
+def _slid(tensors: dict[str, Tensor], recipe: Recipe, dataset: Dataset) -> dict[str, Tensor]:
+    """Weights of fully connected layers as those of convolutions, if the recipe's net slides over the images."""
+    assert recipe.model is not None
+    name, arguments = catalog.split("model", recipe.model)
+    if name != "fully_convolutional" or any(key.startswith("net.") for key in tensors):
+        return tensors
+    size = arguments["trained_size"]
+    net = catalog.build(
+        "model",
+        arguments["model"],
+        num_classes=len(dataset.classes),
+        in_channels=dataset.channels,
+        size=size,
+    )
+    own = net.state_dict()
+    fitting = {key: v for key, v in tensors.items() if key in own and own[key].shape == v.shape}
+    head = {id(p) for p in manners.classifier(net).parameters()}
+    missing = [key for key, p in net.named_parameters() if key not in fitting and id(p) not in head]
+    if missing:
+        return tensors
+    net.load_state_dict({**own, **fitting})
+    whole = len(fitting) == len(own)
+    found = converted(net, (dataset.channels, size, size))
+    # A head for other classes stays out: it is new, and said to be.
+    return found if whole else {k: v for k, v in found.items() if not k.startswith("fc.")}

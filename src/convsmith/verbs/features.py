@@ -1,0 +1,92 @@
+"""The verb that writes down what a layer gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convsmith.data.layout import Item
+from convsmith.findings import Finding
+from convsmith.inference.predictor import Predictor
+from convsmith.nn import manners
+from convsmith.nn.probe import evaluating
+from convsmith.nn.responses import captured
+from convsmith.run.reopened import reopen
+from convsmith.verbs.disk import save_arrays
+from convsmith.verbs.opened import Model, opened_model, run_of
+
+
+def features(
+    model: Model,
+    layer: str,
+    out: str | Path,
+    images: Sequence[str | Path] = (),
+    *,
+    device: str = "auto",
+    batch_size: int = 64,
+) -> dict[str, Any]:
+    """Write what a layer gives for images to an ``.npz`` file: ``features`` (N, ...), ``files``, ``labels``.
+
+    Args:
+        model: run or model file.
+        layer: its name as in ``convsmith summary``, or ``pre_logits``: what the classifier reads.
+        out: the file.
+        images: by default all of the run's own, with their labels and splits.
+        device: auto, cpu or cuda.
+        batch_size: images at a time.
+
+    Raises:
+        UserError: if the layer or an image isn't there, or the file can't be written.
+    """
+    predictor = opened_model(model, None, device)
+    items, batches, findings = _pictures(predictor, model, images, batch_size)
+    net = predictor.module
+    parts = []
+    named = [] if layer == "pre_logits" else [layer]
+    with torch.inference_mode(), evaluating(net), captured(net, named) as seen:
+        for pixels in batches:
+            read = predictor.normalized(pixels)
+            if layer == "pre_logits":
+                parts.append(manners.features(net, read).float().cpu().numpy())
+            else:
+                net(read)
+                parts.append(seen[layer].float().cpu().numpy())
+    found = np.concatenate(parts)
+    target = Path(out).expanduser()
+    save_arrays(
+        target,
+        features=found,
+        files=np.array([str(item.path) for item in items]),
+        labels=np.array([item.label for item in items]),
+        splits=np.array([item.split or "" for item in items]),
+    )
+    return {
+        "out": str(target),
+        "shape": list(found.shape),
+        "findings": [finding.as_dict() for finding in findings],
+    }
+
+
+def _pictures(
+    predictor: Predictor, model: Model, images: Sequence[str | Path], batch_size: int
+) -> tuple[list[Item], Iterator[Tensor], list[Finding]]:
+    """The images, in batches of pixels: the given ones, else all of the run's own that can be read."""
+    if images:
+        items = [Item(Path(image), "") for image in images]
+        chunks = (items[first : first + batch_size] for first in range(0, len(items), batch_size))
+        return items, (
+            torch.from_numpy(np.stack([predictor.read(item.path) for item in chunk])) for chunk in chunks
+        ), []
+    dataset = reopen(run_of(model), predictor)
+    rows = [row for row, item in enumerate(dataset.items) if item.split]
+    store = dataset.at_size
+    return (
+        [dataset.items[row] for row in rows],
+        store.stream(list(torch.split(torch.tensor(rows), batch_size))),
+        dataset.findings,
+    )

@@ -1,0 +1,74 @@
+"""The verb that trains a module in place, without a run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convsmith.data.dataset import Dataset
+from convsmith.data.scan import Track, silent
+from convsmith.verbs.progress import shown_progress
+from convsmith.verbs.words import Overrides, RecipeWords, recipe_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from convsmith.training.loop import Fit
+
+
+def fit(
+    model: nn.Module,
+    data: str | Path | Dataset,
+    *,
+    recipe: RecipeWords = None,
+    set: Overrides = (),
+    epochs: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    callbacks: Sequence[object] = (),
+    track: Track[list[Path]] = silent,
+    progress: bool | None = None,
+) -> Fit:
+    """Train a torch module, in place, on labelled images; nothing is written.
+
+    It is the training of :func:`convsmith.train` without its folder, its checkpoints and its choice of the best
+    epoch: ``model`` has the last epoch's weights afterwards, and is on the training's device.
+
+    Args:
+        model: from images (N, C, H, W) to logits (N, K).
+        data: folder, CSV or built-in name, or an open data set.
+        recipe, set, epochs, seed, device: as in :func:`convsmith.train`.
+        callbacks: see :func:`convsmith.training.loop.fit`.
+        track: shows the progress of reading the data.
+        progress: a line an epoch; None shows it on a terminal and in a notebook.
+
+    Returns:
+        the training's state: ``history`` has a row for each epoch, ``best`` is one of them.
+
+    Raises:
+        UserError: on a mistake in what was given, or a net that doesn't fit the images.
+    """
+    from convsmith.training import loop
+    from convsmith.training.assemble import assemble
+    from convsmith.training.planning import planned
+
+    options = {"epochs": epochs, "seed": seed, "device": device}
+    path = None if isinstance(data, Dataset) else data
+    words = recipe_of(path, None, None, recipe, set, options)
+    dataset = data if isinstance(data, Dataset) else None
+    ready = planned(words, module=model, dataset=dataset, track=track)
+    assert ready.initial is not None
+    # The copy that the plan was made with has the right classifier: where it is new, so is the module's.
+    if ready.initial.new_head:
+        from convsmith.nn import manners
+        from convsmith.training.source import zero_init_
+
+        manners.replace_classifier_(model, len(ready.dataset.classes))
+        zero_init_(model)
+    state = assemble(ready.plan, ready.dataset, ready.fabric, model, track)
+    with shown_progress(progress) as shows:
+        loop.fit(state, [*callbacks, *shows])
+    if state.average is not None:
+        model.load_state_dict(state.average.module.state_dict())
+    return state

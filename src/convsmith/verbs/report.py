@@ -1,0 +1,34 @@
+"""The verb that writes a run's page again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from convsmith.data.scan import silent
+from convsmith.errors import UserError, shown
+from convsmith.inference.evaluation import evaluate_split
+from convsmith.run.directory import RunDirectory
+from convsmith.verbs.disk import disk_errors
+from convsmith.verbs.evaluate import recorded
+from convsmith.verbs.opened import Model, opened_model
+
+
+def report(run: Model, *, device: str = "auto") -> Path:
+    """Write a run's ``report.html`` again from its files; the path of the page.
+
+    Raises:
+        UserError: if ``run`` is no run, or its images have gone.
+    """
+    from convsmith.reports import page
+
+    directory = RunDirectory(run)
+    if not directory.path.is_dir() or not directory.recipe.exists():
+        raise UserError(f"{shown(directory.path)} is no run; a report is of the folder that train wrote")
+    predictor = opened_model(directory.path, None, device)
+    name, dataset = recorded(predictor, directory, None, silent)
+    evaluation = replace(evaluate_split(predictor, dataset, name), findings=dataset.findings)
+    files = [item.path for item in dataset.items if item.split == name]
+    with disk_errors(directory.path):
+        page.write(directory, evaluation, files)
+    return Path(directory.report)

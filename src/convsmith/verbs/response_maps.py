@@ -1,0 +1,54 @@
+"""The verb that writes down where a net sees its classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from convsmith.errors import UserError
+from convsmith.nn.responses import class_responses
+from convsmith.run.directory import RunDirectory
+from convsmith.run.reopened import reopen
+from convsmith.verbs.disk import save_arrays
+from convsmith.verbs.opened import opened_model
+
+
+def response_maps(
+    run: str | Path, out: str | Path, *, device: str = "auto", batch_size: int = 64
+) -> dict[str, Any]:
+    """Write where a net sees the class of each of its run's training images, to an ``.npz`` file.
+
+    ``files`` (N,), ``maps`` (N, h, w) float16, >= 0: what the augmentation ``guided_crop`` reads.
+
+    Args:
+        run: a run's folder.
+        out: the file.
+        device: auto, cpu or cuda.
+        batch_size: images at a time.
+
+    Raises:
+        UserError: if the net has no maps or the targets are no classes, an image isn't there, or the file
+            can't be written.
+    """
+    predictor = opened_model(run, None, device)
+    if predictor.encoding is not None:
+        raise UserError("response maps are of classes; this run's targets are numbers")
+    dataset = reopen(RunDirectory(run), predictor, ["train"])
+    train = dataset.train
+    parts = []
+    rows = torch.split(torch.arange(len(train)), batch_size)
+    for places, pixels in zip(rows, train.store.stream([train.rows[own] for own in rows])):
+        target = train.targets[places].to(predictor.device)
+        found = class_responses(predictor.module, predictor.normalized(pixels), target)
+        parts.append(found.half().cpu().numpy())
+    maps = np.concatenate(parts)
+    files = [str(dataset.items[row].path) for row in train.rows.tolist()]
+    save_arrays(Path(out).expanduser(), maps=maps, files=np.array(files))
+    return {
+        "out": str(out),
+        "shape": list(maps.shape),
+        "findings": [finding.as_dict() for finding in dataset.findings],
+    }
