@@ -45,7 +45,7 @@ def ours(data: Path, test: Path, source: Path, work: Path, views: int, seed: int
             f"train.finetune.head.views={views}",
         ],
     )
-    recipe.data.path, recipe.train.start_from = str(data), str(source)
+    recipe = recipe.changed({"data.path": str(data), "train.start_from": str(source)})
     run = RunDirectory(work / f"speed {data.name} {views} {seed} {time.time():.0f}")
     seed_everything(seed, verbose=False)
     start = time.perf_counter()
@@ -53,6 +53,7 @@ def ours(data: Path, test: Path, source: Path, work: Path, views: int, seed: int
     state, _ = train(recipe, run)
     seconds = time.perf_counter() - start
     run.unlock()
+    assert state.best is not None
     return {
         "seconds": seconds,
         "val_accuracy": state.best["val_accuracy"],

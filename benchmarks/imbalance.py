@@ -25,7 +25,7 @@ import torch
 from lightning_fabric import Fabric
 
 from convsmith import recipe as recipes
-from convsmith.advice.choices import fill
+from convsmith.advice.choices import planned
 from convsmith.data.dataset import Dataset, prepare
 from convsmith.objectives.costs import read_table
 from convsmith.run.evaluation import Evaluation, evaluate
@@ -109,21 +109,20 @@ def ratio_costs(dataset: Dataset, file: Path) -> None:
 def trained(words: list[str], data: Path, seed: int, dataset: Dataset) -> Predictor:
     """The last weights after UPDATES updates, whatever a sampler calls an epoch."""
     recipe = recipes.load(overrides=[*BASE, *words, f"data.path={data}", f"train.seed={seed}"])
-    recipe, _ = fill(recipe, dataset)
+    plan, _ = planned(recipe, dataset)
     dataset.costs = None
-    if recipe.data.costs is not None:
+    if plan.data.costs is not None:
         from convsmith import catalog
 
-        dataset.costs = catalog.build("cost", recipe.data.costs, classes=dataset.classes)
-    state = assemble(recipe, dataset, Fabric(accelerator="cpu", devices=1))
+        dataset.costs = catalog.build("cost", plan.data.costs, classes=dataset.classes)
+    state = assemble(plan, dataset, Fabric(accelerator="cpu", devices=1))
     state.epochs = round(UPDATES / len(state.train))
     for epoch in range(state.epochs):
         state.epoch, state.batch, state.sums = epoch, 0, {}
         train_epoch(state, lambda event: None)
-    assert recipe.model is not None
     return Predictor(
         state.model,
-        recipe.model,
+        plan.model,
         dataset.classes,
         dataset.size,
         dataset.channels,
@@ -186,7 +185,7 @@ def report(work: Path) -> dict[str, Any]:
         for number in range(len(METHODS)):
             for name, row in json.loads((work / str(seed) / f"{number}.json").read_text()).items():
                 runs.setdefault(name, []).append(row)
-    methods = {}
+    methods: dict[str, dict[str, Any]] = {}
     for name, rows in runs.items():
         methods[name] = {
             key: {

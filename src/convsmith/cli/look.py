@@ -112,7 +112,10 @@ def techniques(
     from convsmith.cli import output
     from convsmith.errors import nearest
 
-    cards = [card for _, card in sorted(catalog.index().items())]
+    found, problems = catalog.listed()
+    cards = [card for _, card in sorted(found.items())]
+    for problem in problems:
+        output.note(f"note: {problem}")
     if by not in ("kind", "chapter"):
         raise UserError(f"--by takes kind or chapter; got {by!r}")
     if name is not None:
