@@ -54,10 +54,11 @@ def ours(data: Path, test: Path, source: Path, work: Path, views: int, seed: int
     seconds = time.perf_counter() - start
     run.unlock()
     assert state.best is not None
+    tested: Any = cs.evaluate(run.path, test)
     return {
         "seconds": seconds,
         "val_accuracy": state.best["val_accuracy"],
-        "accuracy": cs.evaluate(run.path, test).accuracy,
+        "accuracy": tested.accuracy,
         "epoch_seconds": statistics.mean(row["seconds"] for row in state.history),
     }
 

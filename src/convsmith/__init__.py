@@ -12,7 +12,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Imported on first use: `convsmith --help` must not wait for torch.
+# Imported on first use: `convsmith --help` must not wait for torch. Editors and type checkers read
+# __init__.pyi instead, which tools/stubs.py writes.
 _VERBS = {
     "train": "convsmith.verbs.train",
     "advise": "convsmith.verbs.advise",
@@ -22,6 +23,7 @@ _VERBS = {
     "evaluate": "convsmith.verbs.evaluate",
     "lr_range": "convsmith.verbs.lr_range",
     "predict": "convsmith.verbs.evaluate",
+    "report": "convsmith.verbs.evaluate",
     "inspect": "convsmith.verbs.inspect",
     "features": "convsmith.verbs.inspect",
     "response_maps": "convsmith.verbs.inspect",
@@ -42,6 +44,7 @@ __all__ = [
     "load",
     "lr_range",
     "predict",
+    "report",
     "response_maps",
     "summary",
     "techniques",
@@ -53,3 +56,7 @@ def __getattr__(name: str) -> Any:
     if name not in _VERBS:
         raise AttributeError(f"module 'convsmith' has no attribute {name!r}")
     return getattr(importlib.import_module(_VERBS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
