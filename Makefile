@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-lowest lint stubs clean
 
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "convsmith needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }
@@ -27,5 +27,17 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format .
 	$(BIN)/mypy
 
+# What editors know of names that are imported on first use.
+stubs: $(VENV)/.ready
+	$(BIN)/python tools/stubs.py
+
+# The tests with the lowest versions that pyproject.toml declares, in an environment of their own.
+test-lowest:
+	$(PYTHON) tools/lowest.py dev > .lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --upgrade pip
+	.venv-lowest/bin/python -m pip install --quiet --constraint .lowest.txt -e '.[dev]'
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n auto --dist loadscope
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) .venv-lowest .lowest.txt demo

@@ -33,9 +33,9 @@ from torchvision.transforms import v2
 from convsmith import catalog
 from convsmith.data.augment import Augment, build
 from convsmith.data.batches import Batches, Split
-from convsmith.nn.normalizer import Normalizer
 from convsmith.data.pixels import Decoded
 from convsmith.data.shuffle import Shuffle
+from convsmith.nn.normalizer import Normalizer
 from record import keep
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)

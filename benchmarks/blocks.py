@@ -6,6 +6,9 @@ python benchmarks/blocks.py accuracy --mnist MNIST_FOLDER --cifar10 CIFAR10_FOLD
 python benchmarks/blocks.py steps --mnist MNIST_FOLDER --cifar10 CIFAR10_FOLDER --work WORK   # alone
 python benchmarks/blocks.py layers --work WORK                                               # alone
 
+``--quick`` is a rehearsal in a minute: one seed, one epoch, few images, one variant of each kind; it keeps
+no figures.
+
 Every variant differs from its net's base in one thing; nothing is tuned for it. Test accuracy is that of the
 last epoch of a fixed schedule, with three seeds, which change weights, order and draws.
 """
@@ -25,21 +28,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from convsmith import recipe as recipes
-from convsmith.advice.choices import fill
+from convsmith.advice.choices import planned
 from convsmith.data.dataset import Dataset
 from convsmith.data.opened import open_data
 from convsmith.errors import UserError
 from convsmith.nn.normalization import L2Norm, LocalResponseNorm, feature_norm
 from convsmith.nn.p_norm_pooling import PNormPool2d
 from convsmith.nn.stochastic_pooling import StochasticPool2d
+from convsmith.training.assemble import assemble
 from convsmith.training.loop import Fit, fit
-from convsmith.training.train import _fabric, assemble
 from record import keep
 
-SEEDS = (0, 1, 2)
+QUICK = False
+SEEDS: tuple[int, ...] = (0, 1, 2)
 TRAIN, VAL = 1000, 100  # images of each class
 NETS = {"mnist": "lenet5", "cifar10": "vgg11"}
 BASE = {
@@ -149,8 +154,8 @@ def plan(data: str, changes: list[str], seed: int, path: Path) -> recipes.Recipe
 
 
 def start(recipe: recipes.Recipe, dataset: Dataset) -> Fit:
-    recipe, _ = fill(recipe, dataset)
-    return assemble(recipe, dataset, _fabric(recipe.train, "cpu"))
+    complete, _ = planned(recipe, dataset)
+    return assemble(complete, dataset, Fabric(accelerator="cpu", devices=1))
 
 
 @torch.inference_mode()
@@ -368,7 +373,22 @@ def layer_time(layer: nn.Module, x: Tensor, repeats: int = 5) -> float:
 
 
 def keep_part(name: str, figures: dict[str, Any]) -> None:
-    keep(f"blocks_{name}", figures)
+    if QUICK:
+        print(json.dumps(figures, indent=1))
+    else:
+        keep(f"blocks_{name}", figures)
+
+
+def rehearse() -> None:
+    """Shrink the benchmark to a minute's work, whose figures mean nothing."""
+    global QUICK, SEEDS, TRAIN, VAL
+    QUICK, SEEDS, TRAIN, VAL = True, (0,), 20, 5
+    COMMON.append("train.epochs=1")
+    for variants in VARIANTS.values():
+        for name in list(variants)[1:]:
+            del variants[name]
+    for words in BASE.values():
+        words[:] = [word for word in words if not word.startswith("train.epochs=")]
 
 
 def main() -> None:
@@ -379,12 +399,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for what is done so far")
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the trainings")
     parser.add_argument("--job", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="a rehearsal; keeps no figures")
     options = parser.parse_args()
+    if options.quick:
+        rehearse()
     options.work.mkdir(parents=True, exist_ok=True)
     if options.part == "accuracy":
         measure_accuracy(options) if options.job is None else work_off(options)
     else:
-        {"steps": measure_steps, "layers": measure_layers}[options.part](options)
+        measure = {"steps": measure_steps, "layers": measure_layers}[options.part]
+        measure(options, **({"rounds": 1} if QUICK else {}))
 
 
 if __name__ == "__main__":

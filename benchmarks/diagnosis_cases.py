@@ -363,7 +363,8 @@ def cases() -> list[Case]:
         for fault, (expected, places) in FAULTS.items()
         for base, words in places.items()
     ]
-    healthy = [(f"healthy: {name}", base, words, frozenset()) for name, (base, words) in HEALTHY.items()]
+    none: frozenset[str] = frozenset()
+    healthy = [(f"healthy: {name}", base, words, none) for name, (base, words) in HEALTHY.items()]
     found = [Case(name, base, words, expected) for name, base, words, expected in planted + healthy]
     for places, held in ((SECOND, False), (THIRD, False), (HELD, True)):
         for name, base, words in places:

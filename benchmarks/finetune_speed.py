@@ -25,7 +25,7 @@ from lightning_fabric.utilities.seed import seed_everything
 import convsmith as cs
 from convsmith import recipe as recipes
 from convsmith.run.directory import RunDirectory
-from convsmith.training.train import train
+from convsmith.training.session import train_into
 from finetune import NET, SIZE, subset, weights
 from record import keep
 
@@ -45,18 +45,20 @@ def ours(data: Path, test: Path, source: Path, work: Path, views: int, seed: int
             f"train.finetune.head.views={views}",
         ],
     )
-    recipe.data.path, recipe.train.start_from = str(data), str(source)
+    recipe = recipe.changed({"data.path": str(data), "train.start_from": str(source)})
     run = RunDirectory(work / f"speed {data.name} {views} {seed} {time.time():.0f}")
     seed_everything(seed, verbose=False)
     start = time.perf_counter()
     run.open_new()
-    state, _ = train(recipe, run)
+    state = train_into(run, recipe).state
     seconds = time.perf_counter() - start
     run.unlock()
+    assert state.best is not None
+    tested: Any = cs.evaluate(run.path, test)
     return {
         "seconds": seconds,
         "val_accuracy": state.best["val_accuracy"],
-        "accuracy": cs.evaluate(run.path, test).accuracy,
+        "accuracy": tested.accuracy,
         "epoch_seconds": statistics.mean(row["seconds"] for row in state.history),
     }
 

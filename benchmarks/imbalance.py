@@ -18,6 +18,7 @@ import os
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,14 @@ import torch
 from lightning_fabric import Fabric
 
 from convsmith import recipe as recipes
-from convsmith.advice.choices import fill
+from convsmith.advice.choices import planned
 from convsmith.data.dataset import Dataset
 from convsmith.data.opened import open_data
-from convsmith.objectives.costs import read_table
-from convsmith.inference.evaluation import Evaluation, evaluate
+from convsmith.inference.evaluation import Evaluation
 from convsmith.inference.predictor import Predictor
+from convsmith.objectives.costs import read_table
+from convsmith.training.assemble import assemble
 from convsmith.training.loop import train_epoch
-from convsmith.training.train import assemble
 from record import keep
 
 SEEDS = (0, 1, 2)
@@ -110,33 +111,23 @@ def ratio_costs(dataset: Dataset, file: Path) -> None:
 def trained(words: list[str], data: Path, seed: int, dataset: Dataset) -> Predictor:
     """The last weights after UPDATES updates, whatever a sampler calls an epoch."""
     recipe = recipes.load(overrides=[*BASE, *words, f"data.path={data}", f"train.seed={seed}"])
-    recipe, _ = fill(recipe, dataset)
-    dataset.costs = None
-    if recipe.data.costs is not None:
+    plan, _ = planned(recipe, dataset)
+    costs = None
+    if plan.data.costs is not None:
         from convsmith import catalog
 
-        dataset.costs = catalog.build("cost", recipe.data.costs, classes=dataset.classes)
-    state = assemble(recipe, dataset, Fabric(accelerator="cpu", devices=1))
+        costs = catalog.build("cost", plan.data.costs, classes=dataset.classes)
+    dataset = replace(dataset, costs=costs)
+    state = assemble(plan, dataset, Fabric(accelerator="cpu", devices=1))
     state.epochs = round(UPDATES / len(state.train))
     for epoch in range(state.epochs):
         state.epoch, state.batch, state.sums = epoch, 0, {}
         train_epoch(state, lambda event: None)
-    assert recipe.model is not None
-    return Predictor(
-        state.model,
-        recipe.model,
-        dataset.classes,
-        dataset.size,
-        dataset.channels,
-        dataset.normalizer,
-        costs=dataset.costs,
-    )
+    return Predictor.of(state.model, dataset.normalizer, dataset.signature)
 
 
 def on_split(predictor: Predictor, dataset: Dataset, split: str) -> Evaluation:
-    rows = dataset.split(split)
-    assert rows is not None
-    found = evaluate(predictor, rows, split)
+    found = evaluate_split(predictor, dataset, split)
     assert isinstance(found, Evaluation)
     return found
 
@@ -187,7 +178,7 @@ def report(work: Path) -> dict[str, Any]:
         for number in range(len(METHODS)):
             for name, row in json.loads((work / str(seed) / f"{number}.json").read_text()).items():
                 runs.setdefault(name, []).append(row)
-    methods = {}
+    methods: dict[str, dict[str, Any]] = {}
     for name, rows in runs.items():
         methods[name] = {
             key: {

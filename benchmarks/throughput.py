@@ -225,10 +225,10 @@ def convsmith(data: Path, epochs: int, *words: str) -> list[float]:
     """Scan, decode and train as `convsmith train` does; validation and checkpoints left out as elsewhere."""
     from lightning_fabric import Fabric
 
-    from convsmith.advice.choices import fill
+    from convsmith.advice.choices import planned
     from convsmith.data.opened import open_data
+    from convsmith.training.assemble import assemble
     from convsmith.training.loop import train_epoch
-    from convsmith.training.train import assemble
 
     started = time.perf_counter()
     overrides = [
@@ -240,9 +240,9 @@ def convsmith(data: Path, epochs: int, *words: str) -> list[float]:
     ]
     recipe = load(overrides=overrides)
     dataset = open_data(recipe.data)
-    recipe, _ = fill(recipe, dataset)
-    state = assemble(recipe, dataset, Fabric(accelerator="cpu", devices=1))
-    count = len(state.train.split)
+    plan, _ = planned(recipe, dataset)
+    state = assemble(plan, dataset, Fabric(accelerator="cpu", devices=1))
+    count = len(dataset.train)
     rates = []
     for epoch in range(epochs):
         state.epoch, state.batch, state.sums = epoch, 0, {}
@@ -307,7 +307,7 @@ def report(
     slow_limits: list[float],
 ) -> dict[str, Any]:
     """Medians over rounds; each rate also as a share of the limit measured around it."""
-    contenders = {}
+    contenders: dict[str, dict[str, Any]] = {}
     for name, runs in rows.items():
         whole = [len(run) / sum(1 / rate for rate in run) for run in runs]
         later = [statistics.mean(run[1:]) for run in runs]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import convsmith as cs
-from convsmith.cli.output import TrainingProgress
 from convsmith.recipe import load
 from record import keep
 
@@ -29,7 +28,7 @@ PLANS = {
 
 def measure(recipe: Path, data: str, out: Path) -> dict[str, Any]:
     started = time.perf_counter()
-    found = cs.train(data, out=out, recipe=recipe, callbacks=[TrainingProgress()])
+    found = cs.train(data, out=out, recipe=recipe, progress=True)
     # With reading, validation, test and report; "seconds" are those of the training loop alone.
     wall = time.perf_counter() - started
     kept = ("split", "accuracy", "loss", "val_accuracy", "best_epoch", "epochs", "parameters", "seconds")

@@ -18,29 +18,10 @@ def test_figures_are_those_of_the_results(name: str) -> None:
     assert text.count("%") > 10
 
 
-def test_the_page_of_blocks_is_that_of_the_results() -> None:
-    page = runpy.run_path(str(ROOT / "benchmarks/blocks_page.py"))
-    assert page["rendered"]() == page["PAGE"].read_text(encoding="utf-8"), (
-        "run: python benchmarks/blocks_page.py"
-    )
-
-
-def test_the_page_of_the_data_chapter_is_that_of_the_results() -> None:
-    page = runpy.run_path(str(ROOT / "benchmarks/data_page.py"))
-    assert page["rendered"]() == page["PAGE"].read_text(encoding="utf-8"), (
-        "run: python benchmarks/data_page.py"
-    )
-
-
-def test_the_page_of_the_training_chapter_is_that_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    page = runpy.run_path(str(ROOT / "benchmarks/training_page.py"))
-    assert page["rendered"]() == page["PAGE"].read_text(encoding="utf-8"), (
-        "run: python benchmarks/training_page.py"
-    )
-
-
-@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/architecture.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/deprecation.md"],
+)
 def test_linked_files_exist(name: str) -> None:
     import re
 

@@ -12,7 +12,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Imported on first use: `convsmith --help` must not wait for torch.
+# Imported on first use: `convsmith --help` must not wait for torch. Editors and type checkers read
+# __init__.pyi instead, which tools/stubs.py writes.
 _VERBS = {
     "train": "convsmith.verbs.train",
     "advise": "convsmith.verbs.advise",
@@ -21,16 +22,22 @@ _VERBS = {
     "diagnose": "convsmith.verbs.diagnose",
     "evaluate": "convsmith.verbs.evaluate",
     "lr_range": "convsmith.verbs.lr_range",
-    "predict": "convsmith.verbs.evaluate",
+    "predict": "convsmith.verbs.predict",
+    "report": "convsmith.verbs.report",
     "inspect": "convsmith.verbs.inspect",
-    "features": "convsmith.verbs.inspect",
-    "response_maps": "convsmith.verbs.inspect",
+    "features": "convsmith.verbs.features",
+    "response_maps": "convsmith.verbs.response_maps",
     "summary": "convsmith.verbs.summary",
-    "techniques": "convsmith.verbs.summary",
+    "techniques": "convsmith.verbs.techniques",
     "load": "convsmith.inference.model_file",
+    "fit": "convsmith.verbs.fit",
+    "Predictor": "convsmith.inference.predictor",
+    "Run": "convsmith.run.run",
     "UserError": "convsmith.errors",
 }
 __all__ = [
+    "Predictor",
+    "Run",
     "UserError",
     "advise",
     "augment",
@@ -38,10 +45,12 @@ __all__ = [
     "diagnose",
     "evaluate",
     "features",
+    "fit",
     "inspect",
     "load",
     "lr_range",
     "predict",
+    "report",
     "response_maps",
     "summary",
     "techniques",
@@ -53,3 +62,7 @@ def __getattr__(name: str) -> Any:
     if name not in _VERBS:
         raise AttributeError(f"module 'convsmith' has no attribute {name!r}")
     return getattr(importlib.import_module(_VERBS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

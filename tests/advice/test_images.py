@@ -16,8 +16,8 @@ from torch import nn
 from convsmith.advice import duplicates, labels
 from convsmith.advice.machine import estimate
 from convsmith.advice.similarity import Similarity, probed, similarity
-from convsmith.data.opened import open_data
 from convsmith.data.layout import Item
+from convsmith.data.opened import open_data
 from convsmith.recipe import Data
 
 

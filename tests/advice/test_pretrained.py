@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from convsmith.run.predictor import tensors_of
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
@@ -14,7 +15,6 @@ import convsmith as cs
 from conftest import make_images
 from convsmith import recipe as recipes
 from convsmith.advice.pretrained import NET
-from convsmith.run.predictor import tensors_of
 
 WORDS = ["train.epochs=1", "train.device=cpu"]
 

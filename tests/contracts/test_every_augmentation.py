@@ -15,10 +15,10 @@ import torch
 from convsmith import catalog
 from convsmith.data.augment import Augment, build
 from convsmith.data.batches import Batches, Split
-from convsmith.nn.normalizer import Normalizer
 from convsmith.data.geometry import compose
 from convsmith.data.pixels import Decoded
 from convsmith.data.shuffle import Shuffle, generator
+from convsmith.nn.normalizer import Normalizer
 
 EVERY = pytest.mark.parametrize("name", catalog.names("augmentation"))
 FILES = [Path(f"/images/{number}.png") for number in range(30)]

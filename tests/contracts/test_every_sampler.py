@@ -7,8 +7,8 @@ import torch
 
 from convsmith import catalog
 from convsmith.data.batches import Batches, Split
-from convsmith.nn.normalizer import Normalizer
 from convsmith.data.pixels import Decoded
+from convsmith.nn.normalizer import Normalizer
 
 
 @pytest.mark.parametrize("name", catalog.names("sampler"))

@@ -5,11 +5,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from convsmith.data.augment import Augment
-from convsmith.nn.normalizer import Normalizer
 from convsmith.data.color import Brightness, Contrast, Saturation
 from convsmith.data.geometry import Rotate
 from convsmith.data.hsv import Hsv
 from convsmith.data.shuffle import generator
+from convsmith.nn.normalizer import Normalizer
 
 AS_IT_IS = Normalizer(torch.zeros(3), torch.ones(3))
 

@@ -10,11 +10,11 @@ from PIL import Image
 
 from convsmith.data.augment import Augment
 from convsmith.data.batches import Batches, Split
-from convsmith.nn.normalizer import Normalizer
 from convsmith.data.color import Brightness
 from convsmith.data.geometry import Crop, Flip, Rotate
 from convsmith.data.pixels import Decoded, OnTheFly, sized
 from convsmith.data.shuffle import Shuffle
+from convsmith.nn.normalizer import Normalizer
 
 CPU = torch.device("cpu")
 PLAIN = Normalizer(torch.zeros(3), torch.ones(3))

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsmith.data.opened import open_data
 from convsmith.data.degrade import mislabeled, profile, thinned
 from convsmith.data.layout import Item
+from convsmith.data.opened import open_data
 from convsmith.errors import UserError
 from convsmith.recipe import load
 

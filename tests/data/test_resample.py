@@ -100,7 +100,8 @@ def test_pictures_smaller_than_what_is_stored() -> None:
     images = noise(2, 32)
     planes = images.permute(0, 3, 1, 2)
     whole = resample(images, eyes(2), 20).permute(0, 3, 1, 2)
-    assert whole.equal(tv.resize(planes, [20, 20], antialias=True))
+    # Versions of torch round bytes differently.
+    assert (whole.int() - tv.resize(planes, [20, 20], antialias=True).int()).abs().max() <= 1
     box = boxed(torch.tensor([[15.0, 9], [32, 32]]), torch.tensor([[3.0, 20], [0, 0]]), 32)
     part = resample(images, box, 20).permute(0, 3, 1, 2)[:1]
     assert (part.int() - tv.resized_crop(planes[:1], 20, 3, 9, 15, [20, 20]).int()).abs().max() <= 1

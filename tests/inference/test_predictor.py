@@ -13,10 +13,10 @@ from PIL import Image
 
 import convsmith as cs
 from convsmith import catalog
-from convsmith.nn.normalizer import Normalizer
 from convsmith.data.pixels import decode
-from convsmith.run.directory import RunDirectory
 from convsmith.inference.predictor import Predictor
+from convsmith.nn.normalizer import Normalizer
+from convsmith.run.directory import RunDirectory
 
 
 @pytest.fixture

@@ -79,9 +79,9 @@ def test_many_classes_and_lost_pictures(run: Path, tmp_path: Path) -> None:
     """A hundred classes get a table of confusions instead of a matrix; a lost file no picture."""
     import numpy as np
 
+    from convsmith.inference.evaluation import Evaluation
     from convsmith.reports.page import render
     from convsmith.run.directory import RunDirectory
-    from convsmith.inference.evaluation import Evaluation
 
     draws = np.random.default_rng(0)
     names = [f"c{k}" for k in range(100)]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from convsmith.data.atomic import write
 from convsmith.data.layout import Item
 from convsmith.errors import UserError
-from convsmith.data.atomic import write
 from convsmith.run.directory import RunDirectory, environment
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from convsmith.run.predictor import tensors_of
+from convsmith.training.prepared import prepared
+from convsmith.training.train import assemble
 from lightning_fabric import Fabric
 
 import convsmith as cs
@@ -17,11 +20,8 @@ from convsmith import recipe as recipes
 from convsmith.data import builtin
 from convsmith.nn.stages import stages
 from convsmith.run.directory import RunDirectory
-from convsmith.run.predictor import tensors_of
 from convsmith.training import features
 from convsmith.training.loop import Fit, fit
-from convsmith.training.prepared import prepared
-from convsmith.training.train import assemble
 
 NET = "model={resnet20: {width: 4}}"
 
@@ -250,8 +250,9 @@ def test_every_way_of_tuning_learns(name: str, source: tuple[Path, Path], tmp_pa
 
 
 def test_timms_statistics_normalize_timms_weights(images: Path) -> None:
-    from convsmith.data.opened import open_data
     from convsmith.training.start import _timms
+
+    from convsmith.data.opened import open_data
 
     dataset = open_data(recipes.Data(path=str(images)))
     net = catalog.build("model", "timm:tf_efficientnet_lite0", num_classes=3)

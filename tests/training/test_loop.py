@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from convsmith.training.train import assemble
 from lightning_fabric import Fabric
 from torch import nn
 
@@ -18,7 +19,6 @@ from convsmith.errors import UserError
 from convsmith.recipe import Data, load
 from convsmith.training.callbacks import EarlyStopping
 from convsmith.training.loop import Fit, fit, train_epoch
-from convsmith.training.train import assemble
 
 
 @pytest.fixture

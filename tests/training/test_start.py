@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import save_file
 
 from convsmith import catalog
-from convsmith.nn.normalizer import Normalizer
 from convsmith.data.dataset import Dataset
 from convsmith.data.opened import open_data
 from convsmith.errors import UserError
+from convsmith.inference.predictor import Predictor
+from convsmith.nn.normalizer import Normalizer
 from convsmith.recipe import Data, Recipe, load
 from convsmith.run.directory import RunDirectory
-from convsmith.inference.predictor import Predictor
 from convsmith.training import start
 
 

@@ -18,7 +18,8 @@ An argument that is itself a technique, or a file, says so in its annotation:
 from convsmith.catalog.calls import call_of, describe
 from convsmith.catalog.cards import Card
 from convsmith.catalog.kinds import KINDS, Fetched, Kind, ListOf, Place, SetOf, Spec
-from convsmith.catalog.register import card, exports, index, kind_of, listed, load, names, technique
+from convsmith.catalog.lazy import exports, lazily
+from convsmith.catalog.register import card, index, kind_of, listed, load, names, technique
 from convsmith.catalog.sections import base_name, build, rebuild, renamed, settled, split, validate
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "exports",
     "index",
     "kind_of",
+    "lazily",
     "listed",
     "load",
     "names",

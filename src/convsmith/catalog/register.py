@@ -193,13 +193,3 @@ def load(kind: str, name: str) -> Any:
     if registered is not None:
         return registered
     return getattr(importlib.import_module(found.module), found.attribute)
-
-
-def exports(package: str) -> dict[str, str]:
-    """Names of convsmith's techniques within a package, each with the module that defines it.
-
-    >>> exports("convsmith.objectives")["CenterLoss"]
-    'convsmith.objectives.center'
-    """
-    inside = [card for card in own().values() if card.module.startswith(f"{package}.")]
-    return {card.attribute: card.module for card in sorted(inside, key=lambda card: card.attribute)}

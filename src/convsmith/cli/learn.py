@@ -78,11 +78,7 @@ def diagnose(
     import convsmith as cs
     from convsmith.cli import output
 
-    progress = output.TrainingProgress()
-    try:
-        found = cs.diagnose(run, apply=apply, out=out, callbacks=[progress], track=output.track)
-    finally:
-        progress.close()
+    found = cs.diagnose(run, apply=apply, out=out, track=output.track, progress=True)
     if json:
         output.as_json(found)
         return

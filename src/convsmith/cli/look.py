@@ -13,7 +13,7 @@ from convsmith.errors import UserError
 
 @app.command()
 def inspect(
-    model: Annotated[str, typer.Argument(help="Run, or model.safetensors.", metavar="RUN|FILE")],
+    model: Annotated[str, typer.Argument(help="Run, model folder, or weight file.", metavar="RUN|FILE")],
     images: Annotated[
         Optional[list[str]], typer.Argument(help="Image files; default: the run's own.", metavar="IMAGE...")  # noqa: UP045
     ] = None,
@@ -56,8 +56,11 @@ def inspect(
 
 @app.command()
 def summary(
-    model: Annotated[str, typer.Argument(help="Net by name.", metavar="MODEL")],
-    input: Annotated[str, typer.Option("--input", help="Channels x height x width.")] = "3x32x32",
+    model: Annotated[str, typer.Argument(help="Net by name, run, or weight file.", metavar="MODEL|RUN|FILE")],
+    input: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--input", help="Channels x height x width; default: the run's, else 3x32x32."),
+    ] = None,
     classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 10,
     seed: Seed = None,
     device: Device = "auto",
@@ -67,7 +70,7 @@ def summary(
     import convsmith as cs
     from convsmith.cli import output
 
-    found = cs.summary(model, _shape(input), classes)
+    found = cs.summary(model, None if input is None else _shape(input), classes)
     if json:
         rows = [vars(row) for row in found.rows]
         output.as_json({"parameters": found.parameters, "macs": found.macs, "layers": rows})
@@ -112,7 +115,10 @@ def techniques(
     from convsmith.cli import output
     from convsmith.errors import nearest
 
-    cards = [card for _, card in sorted(catalog.index().items())]
+    found, problems = catalog.listed()
+    cards = [card for _, card in sorted(found.items())]
+    for problem in problems:
+        output.note(f"note: {problem}")
     if by not in ("kind", "chapter"):
         raise UserError(f"--by takes kind or chapter; got {by!r}")
     if name is not None:

@@ -56,44 +56,45 @@ def train(
     """Train a net on labelled images."""
     import convsmith as cs
     from convsmith.cli import output
+    from convsmith.training.machine import is_first
 
-    words = {
-        "epochs": epochs,
-        "devices": devices,
-        "nodes": nodes,
-        "strategy": strategy,
-        "precision": precision,
-        "seed": seed,
-        "device": device,
-        "auto": auto or None,
-    }
-    overrides = [*(set or []), *(f"train.{k}={v}" for k, v in words.items() if v is not None)]
-    progress = output.TrainingProgress()
-    try:
-        result = cs.train(
-            data,
-            out=out,
-            model=model,
-            start_from=start_from,
-            recipe=recipe,
-            set=overrides,
-            resume=resume,
-            callbacks=[progress],
-            track=output.track,
-        )
-    finally:
-        progress.close()
-    if not result:  # not the first process
+    result = cs.train(
+        data,
+        out=out,
+        model=model,
+        start_from=start_from,
+        recipe=recipe,
+        set=set or [],
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
+        precision=precision,
+        auto=auto or None,
+        resume=resume,
+        track=output.track,
+        progress=True,
+    )
+    if not is_first():
         return
     for finding in result["findings"]:
         output.note(f"note: {finding['seen']}")
-    output.as_json(result) if json else output.trained(result)
+    output.as_json(dict(result)) if json else output.trained(dict(result))
 
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Run, or model.safetensors.", metavar="RUN|FILE")],
-    data: Annotated[str | None, typer.Argument(help="Default: the run's own test split, else val.")] = None,
+    model: Annotated[str, typer.Argument(help="Run, model folder, or weight file.", metavar="RUN|FILE")],
+    data: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="Default: the images that the run recorded."),
+    ] = None,
+    split: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="train, val, test or floor; default: test, else val."),
+    ] = None,
     costs: Costs = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -103,7 +104,7 @@ def evaluate(
     import convsmith as cs
     from convsmith.cli import output
 
-    found = cs.evaluate(model, data, costs=costs, device=device, track=output.track)
+    found = cs.evaluate(model, data, split=split, costs=costs, device=device, track=output.track)
     for finding in found.findings:
         output.note(f"note: {finding.seen}")
     if json:
@@ -114,7 +115,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="Run, or model.safetensors.", metavar="RUN|FILE")],
+    model: Annotated[str, typer.Argument(help="Run, model folder, or weight file.", metavar="RUN|FILE")],
     images: Annotated[list[str], typer.Argument(help="Image files.", metavar="IMAGE...")],
     top: Annotated[int, typer.Option(min=1, help="Classes listed for each image.")] = 5,
     costs: Costs = None,
@@ -178,9 +179,9 @@ def report(
     from convsmith.cli import output
 
     if len(runs) == 1 and out is None:
-        from convsmith.verbs.evaluate import report as report_again
+        import convsmith as cs
 
-        found = {"report": str(report_again(runs[0], device=device))}
+        found = {"report": str(cs.report(runs[0], device=device))}
     else:
         from convsmith.verbs.compare import compare
 

@@ -13,7 +13,6 @@ import typer
 
 from convsmith.errors import UserError
 
-# What the system refuses on a user's machine: no right, no room, a read-only place.
 INTERRUPTED = "interrupted; a run goes on from its last checkpoint with --resume"
 # Arguments of the verbs whose options are called otherwise, or the same.
 FLAGS = {
@@ -21,11 +20,26 @@ FLAGS = {
     **{
         name: name
         for name in (
-            "out", "model", "recipe", "resume", "epochs", "devices", "nodes", "device", "costs", "split", "apply",
-            "low", "high", "layer", "features", "set",
+            "out",
+            "model",
+            "recipe",
+            "resume",
+            "epochs",
+            "devices",
+            "nodes",
+            "device",
+            "costs",
+            "split",
+            "apply",
+            "low",
+            "high",
+            "layer",
+            "features",
+            "set",
         )
     },
 }
+# What the system refuses on a user's machine: no right, no room, a read-only place.
 USERS_ERRNOS = (errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from convsmith import recipe as recipes
 from convsmith.data.batches import Split
-from convsmith.nn.normalizer import Normalizer
 from convsmith.data.pixels import Decoded, Resized, cached
+from convsmith.nn.normalizer import Normalizer
 
 SAMPLE = 20_000
 # Sums of so many squares of bytes (up to 257) are whole numbers below 2^24, which float32 holds exactly.

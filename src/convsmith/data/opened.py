@@ -164,9 +164,7 @@ def _as_it_is(channels: int) -> Normalizer:
     return Normalizer(torch.zeros(channels), torch.ones(channels))
 
 
-def _decoded(
-    rows: Sequence[tuple[Item, Header]], **options: Any
-) -> tuple[Store, list[int], list[Broken]]:
+def _decoded(rows: Sequence[tuple[Item, Header]], **options: Any) -> tuple[Store, list[int], list[Broken]]:
     """All pixels, the numbers of the rows that could be decoded, and the files that couldn't."""
     store, damaged = open_store([(item.path, header) for item, header in rows], **options)
     bad = {file.path for file in damaged}

@@ -76,7 +76,11 @@ def pixels_of(picture: Bytes | Image.Image, size: int, channels: int) -> Bytes:
     """
     if not isinstance(picture, Image.Image):
         array = np.asarray(picture)
-        if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
+        if (
+            array.dtype != np.uint8
+            or array.ndim not in (2, 3)
+            or array.shape[2:] not in ((), (1,), (3,), (4,))
+        ):
             raise UserError(
                 f"a picture as an array is uint8, (H, W) or (H, W, 3); got {array.dtype} {array.shape}"
             )

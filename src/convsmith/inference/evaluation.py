@@ -15,9 +15,9 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_
 from convsmith.data.dataset import Dataset
 from convsmith.errors import UserError
 from convsmith.findings import Finding
-from convsmith.objectives.costs import decide
 from convsmith.inference.number_evaluation import NumberEvaluation
 from convsmith.inference.predictor import Predictor
+from convsmith.objectives.costs import decide
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -104,7 +104,8 @@ def write(folder: str | Path, predictor: Predictor) -> Path:
 
 def _packed(tensors: Mapping[str, Tensor], text: str) -> bytes:
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return to_bytes(own, {"convsmith": text, "digest": _digest(own)})
+    content: bytes = to_bytes(own, {"convsmith": text, "digest": _digest(own)})
+    return content
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
@@ -179,7 +180,9 @@ def _parsed(text: str, place: Path) -> Mapping[str, Any]:
         raise UserError(f"{shown(place)} is damaged ({error}); train again, or restore it") from None
     number = found.get("format") if isinstance(found, dict) else None
     if not isinstance(number, int) or number < 1:
-        raise UserError(f"{shown(place)} is no description of a net: it has no format; restore it from a copy")
+        raise UserError(
+            f"{shown(place)} is no description of a net: it has no format; restore it from a copy"
+        )
     if number > FORMAT:
         raise UserError(
             f"{shown(place)} was written by a newer convsmith (format {number}, this one reads up to {FORMAT}); "
@@ -242,5 +245,7 @@ def _unpacked(content: bytes, file: Path) -> tuple[dict[str, Tensor], str | None
         raise UserError(f"{shown(file)} is not a whole safetensors file ({first})") from None
     notes = header.get("__metadata__") or {}
     if "digest" in notes and "convsmith" in notes and notes["digest"] != _digest(tensors):
-        raise UserError(f"{shown(file)} is damaged: its tensors aren't those that were written; restore it from a copy")
+        raise UserError(
+            f"{shown(file)} is damaged: its tensors aren't those that were written; restore it from a copy"
+        )
     return tensors, notes.get("convsmith")

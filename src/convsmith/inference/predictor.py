@@ -214,9 +214,7 @@ class Predictor:
     def _predictions(self, pictures: list[Picture], top: int, batch_size: int) -> Iterator[dict[str, Any]]:
         for start in range(0, len(pictures), batch_size):
             chunk = pictures[start : start + batch_size]
-            names = [
-                {"file": str(picture)} if isinstance(picture, str | Path) else {} for picture in chunk
-            ]
+            names = [{"file": str(picture)} if isinstance(picture, str | Path) else {} for picture in chunk]
             outputs = self.outputs(torch.from_numpy(np.stack([self.read(picture) for picture in chunk])))
             if self.encoding is not None and self.encoding.numeric:
                 rows = self.encoding.decode(outputs).tolist()

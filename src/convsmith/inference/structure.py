@@ -47,9 +47,11 @@ class Structure:
         if self.names is None:
             found = dict(net.model.state_dict())
         else:
-            held = {**dict(net.model.named_parameters(remove_duplicate=False))}
+            held: dict[str, Tensor] = dict(net.model.named_parameters(remove_duplicate=False))
             held.update(net.model.named_buffers(remove_duplicate=False))
-            found = {name: self.constants.get(name, held.get(name)) for name in self.names}  # type: ignore[misc]
+            found = {
+                name: self.constants[name] if name in self.constants else held[name] for name in self.names
+            }
         own = {f"model.{name}": tensor.detach() for name, tensor in found.items()}
         return {**own, "normalizer.mean": net.normalizer.mean, "normalizer.std": net.normalizer.std}
 
@@ -142,7 +144,9 @@ def _spec(net: Pipeline) -> dict[str, Any] | None:
         net.size,
         channels_last=net.channels_last,
     )
-    return {name: arguments} if _difference(net, copy, net.size, _channels(net)) <= _tolerance(model) else None
+    return (
+        {name: arguments} if _difference(net, copy, net.size, _channels(net)) <= _tolerance(model) else None
+    )
 
 
 def _channels(net: Pipeline) -> int:

@@ -52,7 +52,7 @@ def operation(kind: str) -> Callable[..., Any]:
     allowed = name not in REFUSED and (not name.startswith("_") or name in PRIVATE)
     if library == "aten" and allowed and name.isidentifier() and overload.isidentifier():
         packet = getattr(torch.ops.aten, name, None)
-        if isinstance(packet, torch._ops.OpOverloadPacket) and overload in packet.overloads():
+        if isinstance(packet, torch._ops.OpOverloadPacket) and overload in packet.overloads():  # type: ignore[no-untyped-call]
             found: Callable[..., Any] = getattr(packet, overload)
             return found
     raise ValueError(f"{kind!r} is no operation that a model file may name")

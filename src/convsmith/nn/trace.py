@@ -320,7 +320,10 @@ class _Tracer:
         places = {node: number for number, node in enumerate(order)}
         ops = [self._op(node, places) for node in order]
         leaves = [
-            self.of_node[given].name for node in order for given in node.all_input_nodes if given in self.of_node
+            self.of_node[given].name
+            for node in order
+            for given in node.all_input_nodes
+            if given in self.of_node
         ]
         trained = [leaf for leaf in dict.fromkeys(leaves) if self.arrays[leaf] == "parameter"]
         originals = [leaf for leaf in trained if f"{name}.parametrizations." in leaf] or trained
@@ -384,7 +387,9 @@ class _Tracer:
         tensors = {slot: given[slot] for slot in SLOTS if isinstance(given.get(slot), fx.Node)}
         slots = {slot: self.of_node[own].name for slot, own in tensors.items() if own in self.of_node}
         computed = set(tensors) - set(slots)
-        if images not in self.values or (computed and (computed != {"weight"} or weight not in self.computed)):
+        if images not in self.values or (
+            computed and (computed != {"weight"} or weight not in self.computed)
+        ):
             return None
         if name == "batch_norm" and ("running_mean" not in slots or given["training"]):
             return None
@@ -405,7 +410,9 @@ class _Tracer:
     def _owner(self, node: fx.Node, slots: dict[str, str]) -> str | None:
         """The name under which an operation's layer is kept: that of the module that holds its tensors."""
         held = next((slots[slot] for slot in ("weight", "running_mean") if slot in slots), None)
-        stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path in self.modules]
+        stack = [
+            path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path in self.modules
+        ]
         path = held.rpartition(".")[0] if held is not None else (stack or [""])[-1]
         return None if not path or any(other.startswith(f"{path}.") for other in self.layers) else path
 
@@ -526,9 +533,7 @@ def _technique(module: nn.Module) -> tuple[str, dict[str, Argument]] | None:
     return (f"{kind}:{name}", found) if all(map(_is_plain, found.values())) else None
 
 
-def _weighted_layer(
-    name: str, given: dict[str, Any], slots: dict[str, str], forms: dict[str, Form]
-) -> Layer:
+def _weighted_layer(name: str, given: dict[str, Any], slots: dict[str, str], forms: dict[str, Form]) -> Layer:
     """The layer of torch that an operation with a weight is."""
     if name == "batch_norm":
         dimensions = given["input"].meta["val"].ndim
@@ -542,7 +547,9 @@ def _weighted_layer(
     shape = given["weight"].meta["val"].shape
     bias = given["bias"] is not None
     if name == "linear":
-        return Layer("Linear", {"in_features": shape[1], "out_features": shape[0], "bias": bias}, slots, forms)
+        return Layer(
+            "Linear", {"in_features": shape[1], "out_features": shape[0], "bias": bias}, slots, forms
+        )
     padding = given["padding"]
     attributes = {
         "in_channels": shape[1] * given["groups"],

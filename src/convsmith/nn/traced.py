@@ -91,13 +91,12 @@ class Traced(nn.Module):
     def reset_classifier(self, num_classes: int) -> None:
         """A fresh classifier for ``num_classes``."""
         old = self.get_classifier()
-        like = {"device": _weight(old).device, "dtype": _weight(old).dtype}
+        like: dict[str, Any] = {"device": _weight(old).device, "dtype": _weight(old).dtype}
         if isinstance(old, nn.Conv2d):
-            new: nn.Module = nn.Conv2d(
-                old.in_channels, num_classes, old.kernel_size, old.stride, old.padding, **like  # type: ignore[arg-type]
-            )
+            window: dict[str, Any] = {key: getattr(old, key) for key in ("kernel_size", "stride", "padding")}
+            new: nn.Module = nn.Conv2d(old.in_channels, num_classes, **window, **like)
         else:
-            new = nn.Linear(self.num_features, num_classes, **like)  # type: ignore[arg-type]
+            new = nn.Linear(self.num_features, num_classes, **like)
         self.set_submodule(self._classifier_name(), new)
 
     def _classifier_input(self) -> int:
@@ -302,8 +301,8 @@ def _place(net: nn.Module, name: str, layer: nn.Module) -> None:
             here.add_module(part, nn.Module())
         here = here.get_submodule(part)
     if last in here._modules:  # a container that was made on the way to one of its parts
-        for inner, part in here.get_submodule(last).named_children():
-            layer.add_module(inner, part)
+        for inner, module in here.get_submodule(last).named_children():
+            layer.add_module(inner, module)
         here._modules[last] = layer
     else:
         here.add_module(last, layer)
@@ -327,7 +326,9 @@ class Computed(nn.Module):
             for array in _arrays((op.inputs, tuple(op.attributes.values()))):
                 if array not in form.originals and array not in self.names:
                     last = array.rpartition(".")[2]
-                    self.names[array] = last if last not in self.names.values() else f"{last}_{len(self.names)}"
+                    self.names[array] = (
+                        last if last not in self.names.values() else f"{last}_{len(self.names)}"
+                    )
                     _set(self, self.names[array], held.tensor(array))
 
     def forward(self, *originals: Tensor) -> Tensor:
@@ -373,7 +374,7 @@ def _install(layer: nn.Module, slot: str, form: Form, held: _Held) -> None:
         computed.right_inverse = lambda weight: tuple(originals)  # type: ignore[assignment]
     parametrize.register_parametrization(layer, slot, computed, unsafe=True)
     computed.__dict__.pop("right_inverse", None)
-    kept = layer.parametrizations[slot]  # type: ignore[index,union-attr]
+    kept: Any = layer.parametrizations[slot]  # type: ignore[index]
     for number, tensor in enumerate(originals):
         # The same objects, so that shared weights stay shared.
         _set(kept, "original" if len(originals) == 1 else f"original{number}", tensor)

@@ -183,6 +183,30 @@ def modernized(model: type[Strict], tree: Tree, where: Where) -> list[Finding]:
         if keys in where:
             where[*keys[:-1], new] = where[keys]
         notes.append(_note(place, keys, new))
+    return notes + _modern_techniques(model, tree, where)
+
+
+def _modern_techniques(model: type[Strict], tree: Tree, where: Where) -> list[Finding]:
+    """Present names for techniques too, so that overrides by either name meet them; mistakes come later."""
+    notes = []
+    for keys, mark in marks(model).items():
+        parent: Any = tree
+        for key in keys[:-1]:
+            parent = parent.get(key) if isinstance(parent, dict) else None
+        form = dict if isinstance(mark, SetOf) else list if isinstance(mark, ListOf) else str | dict
+        value = parent.get(keys[-1]) if isinstance(parent, dict) else None
+        if not isinstance(mark, Kind) or not isinstance(value, form):
+            continue
+        try:
+            present, old = catalog.renamed(mark, value)
+        except UserError:
+            continue
+        parent[keys[-1]] = present
+        for before, after in old:
+            place = next((where[k] for k in where if k[: len(keys)] == keys and k[-1] == before), None)
+            notes.append(_note(place or where.get(keys, "recipe"), (*keys, before), after))
+            moved = {k: at for k, at in where.items() if k[: len(keys) + 1] == (*keys, before)}
+            where.update({(*keys, after, *k[len(keys) + 1 :]): at for k, at in moved.items()})
     return notes
 
 

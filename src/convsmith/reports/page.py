@@ -15,15 +15,15 @@ from PIL import Image
 import convsmith
 from convsmith.advice.curves import diagnose
 from convsmith.advice.evidence import gather
+from convsmith.data import atomic
 from convsmith.data.pixels import decode
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
-from convsmith.reports import plots
-from convsmith.data import atomic
-from convsmith.run.directory import RunDirectory
 from convsmith.inference.evaluation import Evaluation
-from convsmith.inference.number_evaluation import NumberEvaluation
 from convsmith.inference.model_file import load
+from convsmith.inference.number_evaluation import NumberEvaluation
+from convsmith.reports import plots
+from convsmith.run.directory import RunDirectory
 
 MISTAKES = 12
 MATRIX_CLASSES = 40

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from convsmith.errors import UserError, shown
 from convsmith.data.atomic import write
+from convsmith.errors import UserError, shown
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

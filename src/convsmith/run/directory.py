@@ -161,7 +161,13 @@ class RunDirectory:
         """
         numbers = [f"target_{name}" for name in columns] + [f"{COST}{name}" for name in cost_classes]
         rows = (
-            [str(item.path.absolute()), item.label, item.split or "", *(item.target or ()), *(item.costs or ())]
+            [
+                str(item.path.absolute()),
+                item.label,
+                item.split or "",
+                *(item.target or ()),
+                *(item.costs or ()),
+            ]
             for item in items
         )
         gone = ([str(path.absolute()), "", "", *[0] * len(numbers)] for path in left_out)

@@ -78,9 +78,7 @@ def _appeared(run: RunDirectory, items: Sequence[Item]) -> list[Finding]:
         return []  # DATA has gone; which files are missing is said by name
     known = {item.path.absolute() for item in items} | set(run.read_left_out())
     new = [
-        item.path
-        for item in found
-        if item.path.absolute() not in known and item.label not in section.exclude
+        item.path for item in found if item.path.absolute() not in known and item.label not in section.exclude
     ]
     if not new:
         return []

@@ -1,0 +1,5 @@
+"""The loop, and its optimizers, schedules and ways to fine-tune. Each technique is imported on first use."""
+
+from convsmith.catalog import lazily
+
+__getattr__, __dir__ = lazily(__name__)

@@ -27,7 +27,7 @@ T = TypeVar("T")
 PATIENCE = timedelta(days=30)
 
 
-class _Standing(LightningEnvironment):
+class _Standing(LightningEnvironment):  # type: ignore[misc]
     """The processes that an earlier training of this script has started."""
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import dataclass, replace
@@ -149,7 +150,8 @@ def _knows(model: nn.Module, recipe: Recipe, dataset: Dataset, fabric: Fabric) -
     with evaluating(model):
         right = sum(int((model(b.images).argmax(1) == b.targets).sum()) for b in feed.epoch(0))
     chance = float(some.targets.bincount().max()) / len(rows)
-    return right / len(rows) > chance + 3 * (chance * (1 - chance) / len(rows)) ** 0.5
+    error = math.sqrt(chance * (1 - chance) / len(rows))
+    return right / len(rows) > chance + 3 * error
 
 
 def _order(recipe: Recipe, dataset: Dataset, model: nn.Module) -> list[Choice]:
@@ -157,7 +159,13 @@ def _order(recipe: Recipe, dataset: Dataset, model: nn.Module) -> list[Choice]:
     shape = (dataset.channels, dataset.size, dataset.size)
     if not recipe.train.channels_last or takes_channels_last(model, shape):
         return []
-    return [Choice("train.channels_last", False, "the net flattens its maps by a view, which needs torch's usual order")]
+    return [
+        Choice(
+            "train.channels_last",
+            False,
+            "the net flattens its maps by a view, which needs torch's usual order",
+        )
+    ]
 
 
 def _normalizer(initial: Initial | None) -> Normalizer:

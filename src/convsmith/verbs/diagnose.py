@@ -20,6 +20,7 @@ def diagnose(
     out: str | Path | None = None,
     callbacks: Sequence[object] = (),
     track: Track[list[Path]] = silent,
+    progress: bool | None = None,
 ) -> dict[str, Any]:
     """Read a run's curves and say what is wrong, why, and what to change; also of a failed or a running one.
 
@@ -27,7 +28,7 @@ def diagnose(
         run: the run's directory, which is not changed.
         apply: start a run with the changes, in ``out``.
         out: the next run's directory.
-        callbacks, track: as in :func:`convsmith.train`, of the next run.
+        callbacks, track, progress: as in :func:`convsmith.train`, of the next run.
 
     Returns:
         ``run``, ``findings`` (each with ``name``, ``seen``, ``means``, ``change``, ``why``, ``source``,
@@ -52,8 +53,14 @@ def diagnose(
         from convsmith.verbs.train import train
 
         assert out is not None
-        result["next"] = train(
-            out=out, recipe=directory.recipe, set=changes, callbacks=callbacks, track=track
+        next_run = train(
+            out=out,
+            recipe=directory.recipe,
+            set=changes,
+            callbacks=callbacks,
+            track=track,
+            progress=progress,
         )
+        result["next"] = dict(next_run)
         result["changes"] = changes
     return result

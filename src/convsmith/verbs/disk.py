@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convsmith.errors import UserError, shown
 from convsmith.data.atomic import write
+from convsmith.errors import UserError, shown
 
 DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",

@@ -79,9 +79,11 @@ def _pictures(
     if images:
         items = [Item(Path(image), "") for image in images]
         chunks = (items[first : first + batch_size] for first in range(0, len(items), batch_size))
-        return items, (
-            torch.from_numpy(np.stack([predictor.read(item.path) for item in chunk])) for chunk in chunks
-        ), []
+        return (
+            items,
+            (torch.from_numpy(np.stack([predictor.read(item.path) for item in chunk])) for chunk in chunks),
+            [],
+        )
     dataset = reopen(run_of(model), predictor)
     rows = [row for row, item in enumerate(dataset.items) if item.split]
     store = dataset.at_size

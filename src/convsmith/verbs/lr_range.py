@@ -40,8 +40,8 @@ def lr_range(
     """
     from convsmith import catalog
     from convsmith.errors import UserError
-    from convsmith.training.lr_range import lr_range as test
     from convsmith.training.assemble import assemble
+    from convsmith.training.lr_range import lr_range as test
     from convsmith.training.planning import planned
     from convsmith.verbs.words import recipe_of
 

@@ -100,7 +100,9 @@ def train(
     run = RunDirectory(place)
     if resume:
         if name or recipe or start_from:
-            raise UserError("`resume` goes on with the run's own recipe; leave out `model`, `start_from` and `recipe`")
+            raise UserError(
+                "`resume` goes on with the run's own recipe; leave out `model`, `start_from` and `recipe`"
+            )
         words = _resumed(run, data, set, options)
     else:
         words = recipe_of(data, name, start_from, recipe, set, options)
