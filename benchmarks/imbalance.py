@@ -29,7 +29,7 @@ from convsmith import recipe as recipes
 from convsmith.advice.choices import planned
 from convsmith.data.dataset import Dataset
 from convsmith.data.opened import open_data
-from convsmith.inference.evaluation import Evaluation
+from convsmith.inference.evaluation import Evaluation, evaluate_split
 from convsmith.inference.predictor import Predictor
 from convsmith.objectives.costs import read_table
 from convsmith.training.assemble import assemble
