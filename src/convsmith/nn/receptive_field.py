@@ -83,8 +83,8 @@ def _pair(value: Sequence[int] | int, place: int) -> int:
 
 def _convolution(field: Field, args: Sequence[Any]) -> Field:
     weight, stride, padding, dilation, transposed = args[1], args[3], args[4], args[5], args[6]
-    if transposed:
-        return everything(4)
+    if transposed or weight.ndim != 4:  # channel attention convolves along the channels, in one dimension
+        return everything(weight.ndim)
     return field.mapped(
         lambda place, span: span.window(
             weight.shape[2 + place], _pair(stride, place), _pair(padding, place), _pair(dilation, place)
