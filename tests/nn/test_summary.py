@@ -76,3 +76,20 @@ def test_parameters_of_a_parametrization_are_its_layers() -> None:
         ("1", "ReLU", 0),
     ]
     assert found.macs == 9 * 2 * 9
+
+
+def test_a_layer_that_stores_no_parameter_has_a_row() -> None:
+    class Signs(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return weight.sign()
+
+    layer = nn.Linear(4, 3, bias=False)
+    value = layer.weight.detach()
+    del layer.weight
+    layer.register_buffer("weight", value)
+    nn.utils.parametrize.register_parametrization(layer, "weight", Signs())
+    found = summarize(nn.Sequential(nn.Flatten(), layer), (1, 2, 2))
+    assert [(row.kind, row.parameters, row.macs) for row in found.rows] == [
+        ("Flatten", 0, 0),
+        ("Linear", 0, 12),
+    ]

@@ -65,13 +65,13 @@ def test_max_norm_leaves_a_stage_alone_until_it_wakes() -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
     constraint = MaxNorm(limit=1.0)
     constraint.attach(net, optimizer)
-    for awake in (False, True):
+    for awake, share in ((False, 1.0), (False, 0.0), (True, 0.5)):
         net[0].requires_grad_(awake)
         optimizer.zero_grad()
         net(torch.ones(1, 3)).sum().backward()
         optimizer.step()
         assert by_unit(net[0].weight).max().item() == pytest.approx(1.0 if awake else 5 * 3**0.5)
-        assert constraint.figure().item() == (0.5 if awake else 1.0), "of the units that learn"
+        assert constraint.figure().item() == share, "of the units that learn"
     net.requires_grad_(False)
     optimizer.step()
     assert constraint.figure().item() == 0

@@ -62,7 +62,7 @@ WHOLE = Span(math.inf, -math.inf, math.inf)
 
 @dataclass(frozen=True)
 class Field:
-    """Receptive field of a map: spans along its two spatial axes, and which of the tensor's axes these are."""
+    """Receptive field of a map: spans along its two spatial axes, and their numbers in the tensor."""
 
     spans: tuple[Span, Span] = (Span(), Span())
     axes: tuple[int, int] = (2, 3)
