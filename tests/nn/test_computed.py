@@ -129,3 +129,10 @@ def test_pruned_layers_can_be_copied_and_the_copy_is_another() -> None:
         other[0].weight_orig.mul_(3)
     assert used(other[0]).allclose(3 * used(net[0]))
     assert net[0].weight.requires_grad, "the net itself keeps its history"
+
+
+def test_reading_twice_gives_the_same_also_where_a_forward_would_iterate() -> None:
+    layer = torch.nn.utils.spectral_norm(layer_with(None)).train()
+    vector = layer.weight_u.clone()
+    assert read(layer).equal(read(layer))
+    assert layer.weight_u.equal(vector)

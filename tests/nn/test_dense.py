@@ -138,3 +138,14 @@ def test_the_model_is_left_alone_and_mistakes_are_said() -> None:
         )
     with pytest.raises(UserError, match="reads 10 values is no convolution over 2x2x2"):
         linear_to_conv(nn.Linear(10, 1), (2, 2, 2))
+
+
+def test_what_lies_under_a_mask_goes_over_too() -> None:
+    """A mask that is lifted later shows the weights that it hid."""
+    layer = nn.utils.prune.random_unstructured(nn.Linear(18, 4), "weight", amount=0.5)
+    hidden = layer.weight_orig.detach().clone()
+    conv = linear_to_conv(layer, (2, 3, 3))
+    assert conv.weight.flatten(1).equal(layer.weight)
+    assert conv.weight_orig.flatten(1).equal(hidden)
+    conv.weight_orig.data.zero_()
+    assert layer.weight_orig.equal(hidden), "a tensor of its own"

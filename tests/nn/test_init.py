@@ -8,7 +8,9 @@ from torch import nn
 
 from convsmith import catalog
 from convsmith.errors import UserError
-from convsmith.nn.init import slope_of
+from convsmith.nn.convolution import DeformableConv2d
+from convsmith.nn.init import he, slope_of
+from convsmith.nn.patterns import patterns
 
 DEPTH, WIDTH = 30, 256
 
@@ -123,3 +125,48 @@ def test_zero_would_indeed_keep_all_units_the_same() -> None:
 def test_slope_is_read_from_the_net() -> None:
     assert slope_of(nn.Sequential(nn.Linear(1, 1), nn.ReLU())) == 0
     assert slope_of(nn.Sequential(nn.RReLU(0.1, 0.3))) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("fan", ["in", "out"])
+def test_other_convolutions_have_hes_variance_too(fan: str) -> None:
+    """A transposed convolution's weight has its inputs first; fans are those of the layer."""
+    torch.manual_seed(0)
+    for layer, inputs, outputs in (
+        (nn.Conv1d(40, 300, 5), 40 * 5, 300 * 5),
+        (nn.Conv3d(20, 100, 3), 20 * 27, 100 * 27),
+        (nn.ConvTranspose2d(40, 300, 3), 40 * 9, 300 * 9),
+    ):
+        he(fan=fan)(layer)  # type: ignore[arg-type]
+        assert layer.weight.var().item() == pytest.approx(2 / (inputs if fan == "in" else outputs), rel=0.05)
+        assert not layer.bias.any()
+
+
+def test_fixed_patterns_of_a_pruned_convolution() -> None:
+    net = nn.Sequential(nn.utils.prune.l1_unstructured(nn.Conv2d(2, 9, 3), "weight", amount=0.5), nn.ReLU())
+    patterns(fixed=True, gain=1.0)(net)
+    assert not net[0].weight_orig.requires_grad
+    kernels = net[0].weight_orig.detach()
+    assert kernels.flatten(1).norm(dim=1).allclose(torch.ones(9))
+    assert kernels[:, 0].equal(kernels[:, 1])
+
+
+def test_a_form_that_has_no_inverse_is_refused_by_the_layers_name() -> None:
+    class Absolute(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return weight.abs()
+
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    nn.utils.parametrize.register_parametrization(net[1], "weight", Absolute())
+    with pytest.raises(UserError, match="the weight of 1 is computed by Absolute, which can't take a new"):
+        he()(net)
+
+
+def test_offsets_of_a_parametrized_deformable_convolution_start_at_zero_or_are_refused() -> None:
+    layer = DeformableConv2d(2, 3, 3)
+    nn.init.ones_(layer.offsets.weight)
+    nn.utils.prune.random_unstructured(layer.offsets, "weight", amount=0.5)
+    he()(layer)
+    assert not layer.offsets.weight_orig.any()
+    torch.nn.utils.parametrizations.weight_norm(other := DeformableConv2d(2, 3, 3).offsets)
+    with pytest.raises(UserError, match="weight normalization has no zero"):
+        other.start(nn.init.zeros_)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +88,40 @@ def test_local_response_is_torchs_up_to_the_division_by_size(size: int) -> None:
     x = torch.from_numpy(X)
     found = LocalResponseNorm(7, size, 0.2, 0.6, 1.5).double()(x)
     assert torch.allclose(found, torch.nn.LocalResponseNorm(size, 0.2 * size, 0.6, 1.5)(x))
+
+
+@pytest.mark.parametrize("left", [1, 3, 6])
+@pytest.mark.parametrize("size", [1, 4, 5])
+def test_local_response_of_fewer_channels_is_that_of_a_layer_for_them(left: int, size: int) -> None:
+    """Pruning hands a layer made for 7 channels fewer."""
+    x = torch.from_numpy(X[:, :left]).requires_grad_()
+    y = torch.from_numpy(X[:, :left]).requires_grad_()
+    found = LocalResponseNorm(7, size, 0.3).double()(x)
+    expected = LocalResponseNorm(left, size, 0.3).double()(y)
+    assert found.equal(expected)
+    found.square().sum().backward()
+    expected.square().sum().backward()
+    assert x.grad is not None
+    assert y.grad is not None
+    assert x.grad.equal(y.grad)
+
+
+def test_local_response_in_half_precision_stores_nothing_and_compiles() -> None:
+    layer = LocalResponseNorm(8)
+    x = torch.randn(2, 6, 3, 3)
+    assert not layer.state_dict(), "files of before and after are the same"
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    assert compiled(x).equal(layer(x))
+    half = LocalResponseNorm(8).bfloat16()(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    assert half.float().allclose(layer(x), atol=2e-2)
+
+
+def test_local_response_is_exported_for_fewer_channels(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3), LocalResponseNorm(8, alpha=0.5)).eval()
+    x = torch.randn(2, 3, 8, 8)
+    torch.onnx.export(net, (x,), tmp_path / "net.onnx", dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    np.testing.assert_allclose(found, net(x).detach().numpy(), atol=1e-5)

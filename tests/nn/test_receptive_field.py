@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -183,3 +184,12 @@ def test_all_of_the_image_counts_after_global_pooling_a_gate_or_an_unknown_opera
 def test_deformable_counts_as_with_zero_offsets() -> None:
     layer = nn.Sequential(DeformableConv2d(3, 4, 3, dilation=2))
     assert summarize(layer, (3, 9, 9)).rows[-1].receptive_field == (5, 5)
+
+
+def test_a_convolution_along_the_channels_sees_the_whole_image() -> None:
+    """Efficient channel attention (Wang et al. 2020) of timm."""
+    net = timm.create_model("ecaresnet26t", num_classes=2)
+    rows = {row.name: row for row in summarize(net, (3, 64, 64)).rows}
+    assert rows["layer1.0.se.conv"].receptive_field is None
+    assert rows["layer1.0.conv1"].receptive_field is not None
+    assert rows["layer1.0.conv2"].receptive_field is not None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -38,3 +39,57 @@ def test_the_net_is_left_as_it_was() -> None:
     assert net.training
     assert all(value.equal(before[key]) for key, value in net.state_dict().items())
     assert not any(layer._forward_hooks for layer in net.modules())
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Conv1d(4, 6, 3, stride=2, groups=2), (4, 9)),
+        (nn.Conv3d(2, 3, (1, 2, 3)), (2, 4, 5, 6)),
+        (nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), (4, 5, 6)),
+    ],
+)
+def test_macs_of_other_convolutions_by_their_impulse(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    """With all inputs and weights 1, an output counts the products that make it; the borders of a transposed
+    one get fewer."""
+    nn.init.ones_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    products = int(layer(torch.ones(1, *shape)).sum())
+    assert summarize(layer, shape).macs == products  # type: ignore[arg-type]
+
+
+def test_parameters_of_a_parametrization_are_its_layers() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(5))
+            self.mix = nn.Linear(3, 3)  # a layer of the form, not of the net
+
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return self.mix(weight) * self.scale.mean()
+
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+    nn.utils.parametrize.register_parametrization(net[0], "weight", Scaled())
+    found = summarize(net, (1, 5, 5))
+    assert [(row.name, row.kind, row.parameters) for row in found.rows] == [
+        ("0", "Conv2d", 2 * 9 + 2 + 5 + 9 + 3),
+        ("1", "ReLU", 0),
+    ]
+    assert found.macs == 9 * 2 * 9
+
+
+def test_a_layer_that_stores_no_parameter_has_a_row() -> None:
+    class Signs(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return weight.sign()
+
+    layer = nn.Linear(4, 3, bias=False)
+    value = layer.weight.detach()
+    del layer.weight
+    layer.register_buffer("weight", value)
+    nn.utils.parametrize.register_parametrization(layer, "weight", Signs())
+    found = summarize(nn.Sequential(nn.Flatten(), layer), (1, 2, 2))
+    assert [(row.kind, row.parameters, row.macs) for row in found.rows] == [
+        ("Flatten", 0, 0),
+        ("Linear", 0, 12),
+    ]

@@ -93,3 +93,13 @@ def test_a_run_starts_from_another_with_exchanged_layers_and_says_what_that_mean
             start_from=str(tmp_path / "a"),
             set=["model.resnet20.width=8", "model.resnet20.activation=elu", "train.epochs=1"],
         )
+
+
+def test_a_parametrized_normalization_is_not_lost() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    nn.utils.prune.l1_unstructured(net[1], "weight", amount=1)
+    with pytest.raises(
+        UserError, match="1: the weight of this norm is computed by L1Unstructured, which another"
+    ):
+        swap(net, "norm", "group", (1, 5, 5))
+    assert isinstance(net[1], nn.BatchNorm2d)

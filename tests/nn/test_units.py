@@ -69,6 +69,16 @@ class Rounded(nn.Module):
         return weight
 
 
+class FinelyRounded(nn.Module):
+    """Nearly proportional, and nearly invertible."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return (weight * 64).round() / 64
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight
+
+
 class LargestHalf(nn.Module):
     """A mask that depends on the weights: scaling a unit changes who is kept."""
 
@@ -111,7 +121,7 @@ def test_scaling_multiplies_the_computed_units(way: str, zero: bool) -> None:
     assert read(layer).allclose(before * scale[:, None], atol=1e-6)
 
 
-@pytest.mark.parametrize("form", [Squared, Rounded, LargestHalf])
+@pytest.mark.parametrize("form", [Squared, Rounded, FinelyRounded, LargestHalf])
 @pytest.mark.parametrize("zero", [False, True])
 def test_forms_that_cannot_be_scaled_are_refused(form: type[nn.Module], zero: bool) -> None:
     net = nn.Sequential(nn.Linear(5, 4))

@@ -84,3 +84,21 @@ def test_l1_makes_useless_weights_vanish_l2_only_small() -> None:
             optimizer.step()
         useless[type(penalty).__name__] = abs(layer.weight[0, 1].item())
     assert useless["L1"] < 1e-3
+
+
+def test_a_net_without_weights_has_no_penalty() -> None:
+    net = nn.BatchNorm2d(2)
+    for penalty in (L1(), L2(), ElasticNet()):
+        assert penalty(net).item() == 0
+    assert L1(weight=1.0, everything=True)(net).item() == 2, "two scales of 1, two shifts of 0"
+
+
+def test_a_wholly_masked_net_has_penalty_zero_and_gradient_zero() -> None:
+    layer = nn.Linear(3, 2)
+    nn.utils.prune.random_unstructured(layer, "weight", amount=1.0)
+    for penalty in (L1(), L2(), ElasticNet()):
+        value = penalty(layer)
+        value.backward()
+        assert value.item() == 0
+        assert layer.weight_orig.grad is not None
+        assert not layer.weight_orig.grad.any()

@@ -8,6 +8,7 @@ from torch import nn
 
 import convsmith as cs
 from convsmith import catalog
+from convsmith.errors import UserError
 from convsmith.models.lenet import lenet5
 from convsmith.nn.norms import by_unit
 from convsmith.nn.weights import weights
@@ -54,6 +55,48 @@ def test_max_norm_of_chosen_layers() -> None:
     optimizer.step()
     assert by_unit(net[0].weight)[0] > 8
     assert by_unit(net[1].weight)[0].item() == pytest.approx(1.0)
+
+
+def test_max_norm_leaves_a_stage_alone_until_it_wakes() -> None:
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    for layer in net:
+        nn.init.constant_(layer.weight, 5.0)
+    net[0].requires_grad_(False)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
+    constraint = MaxNorm(limit=1.0)
+    constraint.attach(net, optimizer)
+    for awake, share in ((False, 1.0), (False, 0.0), (True, 0.5)):
+        net[0].requires_grad_(awake)
+        optimizer.zero_grad()
+        net(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+        assert by_unit(net[0].weight).max().item() == pytest.approx(1.0 if awake else 5 * 3**0.5)
+        assert constraint.figure().item() == share, "of the units that learn"
+    net.requires_grad_(False)
+    optimizer.step()
+    assert constraint.figure().item() == 0
+
+
+def test_max_norm_refuses_when_attached_what_it_cannot_shorten() -> None:
+    class Squared(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return weight.square()
+
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    nn.utils.parametrize.register_parametrization(net[1], "weight", Squared())
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(UserError, match="max_norm can't scale the weights of 1: Squared computes them"):
+        MaxNorm().attach(net, optimizer)
+    MaxNorm(layers=["0"]).attach(net, optimizer)
+
+
+def test_noise_finds_the_classifier_of_any_net() -> None:
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2), nn.ReLU())
+    noise = ClassifierNoise(ratio=0.5)
+    noise.attach(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    net(torch.ones(1, 3))
+    assert noise.figure() > 0
+    assert len(net[1]._forward_pre_hooks) == 1
 
 
 def test_noise_has_its_deviation_in_training_and_is_absent_in_test() -> None:

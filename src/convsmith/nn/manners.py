@@ -92,7 +92,7 @@ def has_features(model: nn.Module) -> bool:
 
 
 def features(model: nn.Module, images: Tensor) -> Tensor:
-    """What the classifier of ``model`` reads, as vectors (N, D), for images (N, C, H, W).
+    """Features (N, D) of images (N, C, H, W): the input of the net's classifier, as vectors.
 
     Maps and tokens are averaged over their places.
 

@@ -117,8 +117,8 @@ class LocalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         band = self.band
         if x.shape[1] < len(band):
-            # A leading block of a band is a band: channels may be removed, and pruners that follow the graph
-            # take a convolution without a layer of its own for an operation by element.
+            # Channels were removed: torch-pruning takes this convolution for an elementwise operation, since
+            # no module holds it. A leading block of a band matrix is the band matrix of fewer channels.
             band = band[: x.shape[1], : x.shape[1]]
         energy = F.conv2d(x * x, band * self.alpha)
         return x * (self.k + energy).pow(-self.beta)

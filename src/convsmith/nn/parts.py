@@ -1,4 +1,4 @@
-"""What a net is built of, by name: the one place where nets turn names into layers."""
+"""Layers by name: the one place where nets turn the names of activations, norms, ... into layers."""
 
 from __future__ import annotations
 

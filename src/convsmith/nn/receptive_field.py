@@ -45,7 +45,11 @@ class Span:
         return Span(self.stride * stride, self.low + first, self.high + last)
 
     def shifted(self, places: int, step: int = 1) -> Span:
-        """What was at ``places`` is now at 0, and of the rest every ``step``-th is left."""
+        """After a slice ``[places::step]`` along the axis.
+
+        >>> Span(stride=2).shifted(3)
+        Span(stride=2, low=6, high=6)
+        """
         move = places * self.stride
         return Span(self.stride * step, self.low + move, self.high + move)
 
@@ -58,7 +62,7 @@ WHOLE = Span(math.inf, -math.inf, math.inf)
 
 @dataclass(frozen=True)
 class Field:
-    """Of a map: the spans along its two spatial axes, and which axes of the tensor these are."""
+    """Receptive field of a map: spans along its two spatial axes, and their numbers in the tensor."""
 
     spans: tuple[Span, Span] = (Span(), Span())
     axes: tuple[int, int] = (2, 3)
@@ -83,8 +87,8 @@ def _pair(value: Sequence[int] | int, place: int) -> int:
 
 def _convolution(field: Field, args: Sequence[Any]) -> Field:
     weight, stride, padding, dilation, transposed = args[1], args[3], args[4], args[5], args[6]
-    if transposed:
-        return everything(4)
+    if transposed or weight.ndim != 4:  # channel attention convolves along the channels, in one dimension
+        return everything(weight.ndim)
     return field.mapped(
         lambda place, span: span.window(
             weight.shape[2 + place], _pair(stride, place), _pair(padding, place), _pair(dilation, place)
@@ -183,7 +187,7 @@ PASS = {
     aten.channel_shuffle,
     aten.native_channel_shuffle,
 }
-# What only takes the shape of its input doesn't depend on it.
+# Operations that read only the shape of their input.
 FRESH = {aten.zeros_like, aten.ones_like, aten.empty_like, aten.full_like, aten.rand_like, aten.randn_like}
 VIEWS = {aten.view, aten._unsafe_view, aten.reshape, aten.unsqueeze, aten.squeeze, aten._reshape_alias}
 REDUCTIONS = {aten.mean, aten.sum, aten.amax, aten.amin, aten.linalg_vector_norm, aten.max, aten.cumsum}
@@ -251,7 +255,7 @@ def _after(func: Any, fields: Sequence[Field], args: Sequence[Any], out: Tensor)
 
 
 def _joined(fields: Sequence[Field], out: Tensor) -> Field:
-    """Of several maps of which each place depends on the same place; one stacked on a new first axis."""
+    """Field of maps that are combined place by place (added, concatenated, stacked)."""
     joined = fields[0]
     for other in fields[1:]:
         joined = joined | other

@@ -1,4 +1,4 @@
-"""What the units of a net respond to: maps, the share of zeros, the images and places that excite most."""
+"""Responses of a net's units: their maps, share of zeros, and the images and places that excite them most."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def watch(
 
 
 def class_responses(model: nn.Module, images: Tensor, target: Tensor) -> Tensor:
-    """Where in each image the net sees its class: Grad-CAM on the last maps (Selvaraju et al. 2017).
+    """Class activation maps: Grad-CAM on the last maps before the classifier (Selvaraju et al. 2017).
 
     The maps that the classifier reads, each weighted by the mean gradient of the class's score, summed,
     and cut off below 0. For global average pooling before a linear classifier these are the class

@@ -15,7 +15,7 @@ EVERY = ("*",)
 
 
 class Weight(NamedTuple):
-    """Where a weight is: a layer and the name of its tensor, stored there or computed at each reading."""
+    """A layer's weight by reference: the layer and the name of its tensor, stored or computed when read."""
 
     layer: nn.Module
     key: str
@@ -25,7 +25,7 @@ class Weight(NamedTuple):
         return read(self.layer, self.key)
 
     def parameters(self) -> list[nn.Parameter]:
-        """What is stored and trained: the weight itself, or the parameters that it is computed from."""
+        """Stored parameters: the weight itself, or those that it is computed from."""
         behind = computed(self.layer).get(self.key)
         return [self.layer._parameters[self.key]] if behind is None else behind  # type: ignore[list-item]
 

@@ -21,7 +21,7 @@ from convsmith.nn.weights import EVERY, places
 
 
 class Regularizer(Protocol):
-    """What the loop needs of one."""
+    """Interface of a regularizer for the training loop."""
 
     def attach(self, model: nn.Module, optimizer: Optimizer) -> None: ...
 

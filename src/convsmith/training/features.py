@@ -70,12 +70,12 @@ def whole(model: nn.Module) -> nn.Module:
 
 @torch.inference_mode()
 def features(net: Any, images: Tensor) -> Tensor:
-    """What the classifier of ``net`` reads, (N, D) float32, for normalized images (N, C, H, W)."""
+    """Features (N, D) float32 of normalized images (N, C, H, W): the input of the net's classifier."""
     return manners.features(net, images).float()
 
 
 def probes(net: Any, feed: Batches) -> tuple[Tensor, Tensor]:
-    """What the classifier of ``net`` reads of all images of ``feed`` (N, D), and what its last stage reads.
+    """Inputs of the classifier of ``net`` (N, D), and of its last stage, for all images of ``feed``.
 
     Maps are averaged to 2x2 places, tokens to one. Both on the CPU; the same where a net has but one stage.
     """
@@ -100,7 +100,7 @@ def probes(net: Any, feed: Batches) -> tuple[Tensor, Tensor]:
 
 
 class FeatureBatches:
-    """As :class:`convsmith.data.batches.Batches`, of features: each image in one of its views, drawn anew.
+    """Batches of features like those of :class:`convsmith.data.batches.Batches`; each epoch draws a view.
 
     Args:
         feed: the images, in whose order, batches and shares the features come.
