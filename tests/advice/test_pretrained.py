@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from convsmith.run.predictor import tensors_of
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
@@ -15,6 +14,7 @@ import convsmith as cs
 from conftest import make_images
 from convsmith import recipe as recipes
 from convsmith.advice.pretrained import NET
+from convsmith.inference.model_file import tensors_of
 
 WORDS = ["train.epochs=1", "train.device=cpu"]
 
@@ -60,5 +60,5 @@ def test_weights_at_hand_are_taken(
     recipe = recipes.load(tmp_path / "run/recipe.yaml")
     assert recipe.train.start_from == NET
     assert "in this machine's cache" in (tmp_path / "run/recipe.yaml").read_text().replace("\n  # ", " ")
-    kept = tensors_of(tmp_path / "run/model.safetensors")
+    kept, _ = tensors_of(tmp_path / "run/model.safetensors")
     assert kept["model.conv1.weight"].equal(weights["conv1.weight"])

@@ -237,7 +237,7 @@ def test_a_full_disk_loses_nothing(trained: Path, images: Path, tmp_path: Path, 
     script = textwrap.dedent("""
         import resource, sys
         sys.argv = ["convsmith", *sys.argv[1:]]
-        import convsmith.verbs.train, convsmith.training.train
+        import convsmith.verbs.train, convsmith.training.session
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
         from convsmith.cli.main import main
         main()

@@ -51,10 +51,9 @@ def test_our_own_names_stay() -> None:
 
 def test_a_run_starts_from_torchvisions_file(tmp_path: Path, images: Path) -> None:
     """The file as torchvision's state_dict, saved safely; the head of 1000 classes is replaced."""
-    from convsmith.training.start import initial
-
     from convsmith import recipe as recipes
     from convsmith.data.opened import open_data
+    from convsmith.training.source import initial
 
     torch.manual_seed(0)
     reference = torchvision.models.squeezenet1_1(weights=None)

@@ -9,7 +9,7 @@ import pytest
 
 import convsmith as cs
 from conftest import make_images
-from convsmith.verbs.evaluate import report
+from convsmith.verbs.report import report
 
 WICKED = r"<script>alert(1)<&$\frac$script>"
 

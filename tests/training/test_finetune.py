@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from convsmith.run.predictor import tensors_of
-from convsmith.training.prepared import prepared
-from convsmith.training.train import assemble
 from lightning_fabric import Fabric
 
 import convsmith as cs
@@ -18,10 +15,13 @@ from conftest import make_images
 from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data import builtin
+from convsmith.inference.model_file import tensors_of
 from convsmith.nn.stages import stages
 from convsmith.run.directory import RunDirectory
 from convsmith.training import features
+from convsmith.training.assemble import assemble
 from convsmith.training.loop import Fit, fit
+from convsmith.training.planning import planned
 
 NET = "model={resnet20: {width: 4}}"
 
@@ -39,8 +39,9 @@ def assembled(source: tuple[Path, Path], tuning: str, *words: str) -> Fit:
     data, run = source
     base = ["data.augment={}", "train.device=cpu", "train.epochs=4", "data.batch_size=24"]
     recipe = recipes.load(None, [*base, f"train.finetune={tuning}", *words])
-    ready = prepared(recipe.changed({"data.path": str(data), "train.start_from": str(run)}))
-    return assemble(ready.recipe, ready.dataset, ready.fabric, ready.begin)
+    ready = planned(recipe.changed({"data.path": str(data), "train.start_from": str(run)}))
+    assert ready.initial is not None
+    return assemble(ready.plan, ready.dataset, ready.fabric, ready.initial.model)
 
 
 def test_rates_fall_geometrically_from_the_head(source: tuple[Path, Path]) -> None:
@@ -124,7 +125,7 @@ def test_views_are_augmented_pictures_one_drawn_an_epoch(source: tuple[Path, Pat
     recipe = recipes.load(
         None, ["train.device=cpu", "train.finetune={head: {views: 3}}", "data.batch_size=24"]
     )
-    ready = prepared(recipe.changed({"data.path": str(data), "train.start_from": str(run)}))
+    ready = planned(recipe.changed({"data.path": str(data), "train.start_from": str(run)}))
     state = assemble(ready.recipe, ready.dataset, ready.fabric, ready.begin)
     feed = state.train
     assert isinstance(feed, features.FeatureBatches)
@@ -172,7 +173,8 @@ def test_the_whole_net_is_kept_normalized_as_its_source(source: tuple[Path, Path
     words = ["train.finetune={head: {}}", "train.epochs=10", "train.ema.decay=0.5"]
     found = cs.train(data, out=tmp_path / "run", start_from=str(run), set=words)
     assert found["accuracy"] > 0.5
-    kept, given = tensors_of(tmp_path / "run/model.safetensors"), tensors_of(run / "model.safetensors")
+    kept, _ = tensors_of(tmp_path / "run/model.safetensors")
+    given, _ = tensors_of(run / "model.safetensors")
     same = {key for key in kept if key in given and kept[key].equal(given[key])}
     assert {key for key in kept if key not in same} == {"model.fc.weight", "model.fc.bias"}
     assert "normalizer.mean" in same
@@ -193,7 +195,7 @@ def test_a_head_interrupted_ends_as_one_that_was_not(source: tuple[Path, Path], 
     with pytest.raises(KeyboardInterrupt):
         cs.train(data, out=tmp_path / "broken", start_from=str(run), set=words, callbacks=[Break()])
     cs.train(out=tmp_path / "broken", resume=True)
-    kept = [tensors_of(tmp_path / name / "model.safetensors") for name in ("whole", "broken")]
+    kept = [tensors_of(tmp_path / name / "model.safetensors")[0] for name in ("whole", "broken")]
     assert all(value.equal(kept[1][key]) for key, value in kept[0].items())
     rows = [RunDirectory(tmp_path / name).read_metrics() for name in ("whole", "broken")]
     for one, other in zip(*rows):
@@ -225,8 +227,9 @@ def test_the_rule_chooses_by_images_and_similarity(source: tuple[Path, Path], tm
     found = recipes.load(tmp_path / "run/recipe.yaml")
     assert catalog.split("finetuning", found.train.finetune)[0] == "head"
     # The rate is one over the largest curvature that features of this length can have.
-    ready = prepared(found)
-    feed = assemble(ready.recipe, ready.dataset, ready.fabric, ready.begin).train
+    ready = planned(found)
+    assert ready.initial is not None
+    feed = assemble(ready.plan, ready.dataset, ready.fabric, ready.initial.model).train
     length = float(feed.views[0].square().sum(1).mean())
     assert found.optimizer["sgd"]["lr"] == pytest.approx(2 / length, rel=0.1)
     # A source that has hardly learned: its last stage is worth nothing to anyone.
@@ -250,9 +253,8 @@ def test_every_way_of_tuning_learns(name: str, source: tuple[Path, Path], tmp_pa
 
 
 def test_timms_statistics_normalize_timms_weights(images: Path) -> None:
-    from convsmith.training.start import _timms
-
     from convsmith.data.opened import open_data
+    from convsmith.training.source import _timms
 
     dataset = open_data(recipes.Data(path=str(images)))
     net = catalog.build("model", "timm:tf_efficientnet_lite0", num_classes=3)

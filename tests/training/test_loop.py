@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from convsmith.training.train import assemble
 from lightning_fabric import Fabric
 from torch import nn
 
@@ -17,6 +16,7 @@ from convsmith.data.dataset import Dataset
 from convsmith.data.opened import open_data
 from convsmith.errors import UserError
 from convsmith.recipe import Data, load
+from convsmith.training.assemble import assemble
 from convsmith.training.callbacks import EarlyStopping
 from convsmith.training.loop import Fit, fit, train_epoch
 

@@ -77,8 +77,8 @@ def build(
     Args:
         section: of the recipe.
         targets: what the data has: ``"classes"``, ``"numbers"`` or ``"distribution"``.
-        facts: what follows from the data and the net, by name (``num_classes``, ``num_features``, ``classes``,
-            ``counts``, ...); each is made when the first term asks for it.
+        facts: what follows from the data and the net, by name (``num_classes``, ``num_features``,
+            ``classes``, ``counts``, ...); each is made when the first term asks for it.
 
     Raises:
         UserError: if a term is for other targets, or nothing in the section reads them.

@@ -31,13 +31,13 @@ def reopen(
     *,
     track: Track[list[Path]] = silent,
 ) -> Dataset:
-    """The images of a run's splits as ``files.csv`` names them; files that appeared since are named, and left out.
+    """The images of a run's splits as ``files.csv`` names them; later files are named and left out.
 
     Args:
         run: a run.
         predictor: the run's net, whose normalizer and classes hold.
-        splits: some of train, val, floor and test. A run without a floor takes half of its validation images for
-            one, and says so.
+        splits: some of train, val, floor and test. A run without a floor takes half of its validation
+            images for one, and says so.
         track: shows progress.
 
     Raises:
@@ -46,11 +46,10 @@ def reopen(
     items = run.read_files()
     findings = _appeared(run, items)
     here = {item.split for item in items}
-    if "floor" in splits and "floor" not in here:
-        if set(splits) == {"floor"}:
-            items, finding = _half(items, run)
-            findings.append(finding)
-            here.add("floor")
+    if set(splits) == {"floor"} and "floor" not in here:
+        items, finding = _half(items, run)
+        findings.append(finding)
+        here.add("floor")
     for name in splits:
         if name not in SPLITS:
             raise UserError(f"there is no split {name!r}{nearest(name, SPLITS)}")
@@ -103,8 +102,8 @@ def _half(items: Sequence[Item], run: RunDirectory) -> tuple[list[Item], Finding
     chosen = {val[place] for place in order[: (len(val) + 1) // 2]}
     found = [replace(item, split="floor") if number in chosen else item for number, item in enumerate(items)]
     return found, Finding(
-        seen=f"{shown(run.path)} set no images aside for an accuracy floor; {len(chosen):,} of its {len(val):,} "
-        f"validation images are taken",
+        seen=f"{shown(run.path)} set no images aside for an accuracy floor; {len(chosen):,} of its "
+        f"{len(val):,} validation images are taken",
         means="they have chosen the best epoch, so that their accuracy is a little too good",
         change="train with --set data.floor=0.5 to set half of the validation images aside",
         why="images that choose an epoch favor it",

@@ -66,10 +66,9 @@ class Run(Mapping[str, Any]):
         return f"Run {self.path}: {figures}"
 
     def _repr_html_(self) -> str:
+        shown = {key: html.escape(_short(self[key])) for key in SHOWN if key in self}
         rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(key)}</th><td>{html.escape(_short(self[key]))}</td></tr>"
-            for key in SHOWN
-            if key in self
+            f"<tr><th style='text-align:left'>{key}</th><td>{value}</td></tr>" for key, value in shown.items()
         )
         return f"<b>{html.escape(str(self.path))}</b><table>{rows}</table>{self._curve()}"
 
@@ -79,11 +78,11 @@ class Run(Mapping[str, Any]):
         if len(rows) < 2:
             return ""
         values = [row[key] for row in rows for key in ("train_loss", "val_loss")]
-        low, high = min(values), max(values)
+        low, span = min(values), (max(values) - min(values)) or 1.0
         lines = ""
         for key, color in (("train_loss", "#1f6feb"), ("val_loss", "#d9480f")):
             points = " ".join(
-                f"{8 + 284 * number / (len(rows) - 1):.1f},{92 - 84 * (row[key] - low) / ((high - low) or 1):.1f}"
+                f"{8 + 284 * number / (len(rows) - 1):.1f},{92 - 84 * (row[key] - low) / span:.1f}"
                 for number, row in enumerate(rows)
             )
             lines += f"<polyline points='{points}' fill='none' stroke='{color}' stroke-width='1.8'/>"

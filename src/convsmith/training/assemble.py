@@ -103,7 +103,7 @@ def assemble(
 
 
 def _refuse_for_lbfgs(options: recipes.Train, processes: int) -> None:
-    """L-BFGS's line search evaluates a batch until it is content: alone, at once, and without scaled losses."""
+    """L-BFGS evaluates a batch until its line search ends: alone, at once, and without scaled losses."""
     for given, remedy in (
         (processes > 1, "train with one process"),
         (options.accumulate > 1, "leave out train.accumulate, and raise data.batch_size"),

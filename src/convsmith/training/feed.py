@@ -87,7 +87,7 @@ def _sampler(recipe: Recipe, dataset: Dataset, train: Split) -> Any:
 
 
 def on_device(store: Store, device: torch.device, share: float) -> Store:
-    """The same pixels on the GPU, where they fit into ``share`` of its free memory; else the store as it is."""
+    """The pixels on the GPU, where they fit into ``share`` of its free memory; else the store as it is."""
     if device.type != "cuda" or not isinstance(store, Decoded) or store.pixels.device == device:
         return store
     if store.pixels.nbytes > share * torch.cuda.mem_get_info(device)[0]:

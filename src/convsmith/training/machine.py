@@ -157,6 +157,6 @@ def _refuse_interactive() -> None:
         return
     if hasattr(sys, "ps1") or script is None or not script.is_file() or "ipykernel" in sys.modules:
         raise UserError(
-            "several processes each run the script from its start, and there is none here; put the training into "
-            "a file, use the command line (convsmith train --devices N), or train with one process"
+            "several processes each run the script from its start, and there is no script here; put the "
+            "training into a file, use the command line (convsmith train), or train with one process"
         )

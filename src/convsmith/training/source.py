@@ -1,4 +1,4 @@
-"""The net that a training starts from: fresh, another run's, a weight file's, timm's, or a module of your own."""
+"""The net that a training starts from: fresh, of a run or weight file, of timm, or a module of your own."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ AS_IT_IS = "source"
 class Initial:
     """The net that a training begins with.
 
-    ``new_head``: its classifier is fresh, all else is a source's; ``normalizer``: how the source's images were
-    normalized, where that is known.
+    ``new_head``: its classifier is fresh, all else is a source's; ``normalizer``: that of the source's
+    images, where it is known.
     """
 
     model: nn.Module
@@ -76,7 +76,7 @@ def architecture(recipe: Recipe, size: int, module: nn.Module | None = None) -> 
 
 
 def section_of(predictor: Predictor) -> Section:
-    """The recipe's section for a net that was opened: its name and what isn't usual about it, else ``source``."""
+    """The recipe's section for an opened net: its name and options, else ``source``."""
     if predictor.is_ensemble or isinstance(predictor.module, Traced):
         return AS_IT_IS
     _, name, arguments = catalog.call_of(predictor.module)
@@ -145,7 +145,8 @@ def _fitted(model: nn.Module, classes: list[str] | None, name: str, dataset: Dat
     except (RuntimeError, ValueError, TypeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(
-            f"{name} can't take images of {'x'.join(map(str, shape))}: {first}; set data.size to that of its images"
+            f"{name} can't take images of {'x'.join(map(str, shape))}: {first}; set data.size to the size of "
+            f"its images"
         ) from None
     if not (isinstance(outputs[-1], Tensor) and outputs[-1].ndim == 2):
         raise UserError(f"{name} must give one tensor of logits (N, K) for images (N, C, H, W)")
@@ -186,8 +187,8 @@ def _sourced(recipe: Recipe, dataset: Dataset, source: str) -> Initial:
     opened = model_file.load(place) if model_file.describes(place) else None
     if opened is not None and (opened.is_ensemble or isinstance(opened.module, Traced)):
         raise UserError(
-            f"--from {shown(source)} holds a net that {name} doesn't build (pruned, or made of others); leave out "
-            f"--model to train it as it is"
+            f"--from {shown(source)} holds a net that {name} doesn't build (pruned, or made of others); "
+            f"leave out --model to train it as it is"
         )
     model = build(recipe.model, dataset)
     tensors, changed = _given(place, opened, recipe.model)

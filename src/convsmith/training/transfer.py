@@ -71,8 +71,8 @@ def copy_weights_(
 ) -> tuple[list[Finding], bool]:
     """Give ``model`` the source's weights wherever they fit; the findings, and whether its head is new.
 
-    The head may be of another size; where layers were exchanged (``grown``), the new ones may have weights that
-    the source lacks.
+    The head may be of another size; where layers were exchanged (``grown``), the new ones may have weights
+    that the source lacks.
 
     Raises:
         UserError: if the weights are another net's.
@@ -132,7 +132,7 @@ def _slides(recipe: Recipe, dataset: Dataset) -> Finding:
 
 
 def _slid(tensors: dict[str, Tensor], recipe: Recipe, dataset: Dataset) -> dict[str, Tensor]:
-    """Weights of fully connected layers as those of convolutions, if the recipe's net slides over the images."""
+    """Weights of fully connected layers as those of convolutions, if the recipe's net slides over images."""
     assert recipe.model is not None
     name, arguments = catalog.split("model", recipe.model)
     if name != "fully_convolutional" or any(key.startswith("net.") for key in tensors):

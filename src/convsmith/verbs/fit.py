@@ -32,8 +32,8 @@ def fit(
 ) -> Fit:
     """Train a torch module, in place, on labelled images; nothing is written.
 
-    It is the training of :func:`convsmith.train` without its folder, its checkpoints and its choice of the best
-    epoch: ``model`` has the last epoch's weights afterwards, and is on the training's device.
+    It is the training of :func:`convsmith.train` without its folder, its checkpoints and its choice of the
+    best epoch: ``model`` has the last epoch's weights afterwards, and is on the training's device.
 
     Args:
         model: from images (N, C, H, W) to logits (N, K).

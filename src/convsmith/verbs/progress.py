@@ -21,7 +21,7 @@ def in_notebook() -> bool:
 
 @contextlib.contextmanager
 def shown_progress(wanted: bool | None) -> Iterator[list[TrainingProgress]]:
-    """The callbacks that show a training, closed at the end; None wants them on a terminal and in a notebook."""
+    """The callbacks that show a training; None wants them on a terminal and in a notebook."""
     if wanted is None:
         wanted = errors.is_terminal or in_notebook()
     shows = [TrainingProgress()] if wanted else []

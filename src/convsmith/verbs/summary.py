@@ -22,8 +22,8 @@ def summary(model: Any, shape: Shape | None = None, num_classes: int = 10) -> Su
     """Layers, output shapes, receptive fields, parameters and multiply-accumulates of a net.
 
     Args:
-        model: a run, model folder or weight file, what :func:`convsmith.load` gives, a torch module, or the name
-            of a net in the catalogue.
+        model: a run, model folder or weight file, what :func:`convsmith.load` gives, a torch module, or the
+            name of a net in the catalogue.
         shape: of an image, (C, H, W); None takes that of the run, for a net by name 3 x 32 x 32.
         num_classes: of a net by name.
 

@@ -58,8 +58,8 @@ def train(
     Args:
         data: folder, CSV or built-in name; None takes the recipe's ``data.path``.
         out: the run's folder; None makes a new one, ``runs/NAME``.
-        model: name in the catalogue, e.g. ``"resnet20"`` or ``"timm:resnet18"``, or a torch module of your own
-            from images (N, C, H, W) to logits (N, K), of which a copy is trained.
+        model: name in the catalogue, e.g. ``"resnet20"`` or ``"timm:resnet18"``, or a torch module of your
+            own from images (N, C, H, W) to logits (N, K), of which a copy is trained.
         start_from: run, model folder, weight file or ``timm:NAME`` whose weights to start from.
         recipe: YAML file, nested dictionaries, or a recipe.
         set: overrides ``"a.b=c"``, or values by dotted key; applied last.
@@ -71,8 +71,8 @@ def train(
 
     Returns:
         the run, a mapping with ``run``, ``accuracy`` and ``loss`` on the test split (else val), ``split``,
-        ``best_epoch``, ``epochs``, ``val_accuracy``, ``parameters``, ``seconds``, ``report``; ``mae``, ``rmse``,
-        ``kl`` and ``val_mae`` or ``val_kl`` where the targets are numbers or distributions. Every process of
+        ``best_epoch``, ``epochs``, ``val_accuracy``, ``parameters``, ``seconds``, ``report``; ``mae``,
+        ``rmse``, ``kl`` and ``val_mae`` or ``val_kl`` where the targets are numbers or distributions. Every process of
         several gets it.
 
     Raises:
