@@ -75,18 +75,11 @@ def summary(
         rows = [vars(row) for row in found.rows]
         output.as_json({"parameters": found.parameters, "macs": found.macs, "layers": rows})
         return
-    rows_shown = [
-        [
-            f"{row.name} ({row.kind})",
-            "x".join(map(str, row.shape)),
-            "all" if row.receptive_field is None else "x".join(map(str, row.receptive_field)),
-            "" if row.stride is None else "x".join(map(str, row.stride)),
-            f"{row.parameters:,}",
-            f"{row.macs:,}",
-        ]
-        for row in found.rows
-    ]
-    output.table("", ["layer", "output", "sees", "stride", "parameters", "MACs"], rows_shown)
+    output.table(
+        "",
+        ["layer", "output", "sees", "stride", "parameters", "MACs"],
+        [row.cells for row in found.rows],
+    )
     output.say(f"{found.parameters:,} parameters, {found.macs:,} multiply-accumulates an image")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_
 from convsmith.data.dataset import Dataset
 from convsmith.errors import UserError
 from convsmith.findings import Finding
+from convsmith.inference.cells import table
 from convsmith.inference.number_evaluation import NumberEvaluation
 from convsmith.inference.predictor import Predictor
 from convsmith.objectives.costs import decide
@@ -23,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Posteriors (N, K) and true classes (N,) of a split, and the figures drawn from them.
 
@@ -38,6 +40,26 @@ class Evaluation:
     findings: Sequence[Finding] = ()
     costs: Floats | None = None
     image_costs: Floats | None = None
+
+    @property
+    def headline(self) -> str:
+        """The result in a few words."""
+        return (
+            f"{100 * self.accuracy:.2f}% of {len(self.targets):,} {self.split} images right, "
+            f"loss {self.loss:.4f}, balanced accuracy {100 * self.balanced_accuracy:.2f}%"
+        )
+
+    def __repr__(self) -> str:
+        return f"Evaluation: {self.headline}, {len(self.classes)} classes"
+
+    def _repr_html_(self) -> str:
+        """The headline, and a row for each class, worst first."""
+        rows = sorted(self.per_class().items(), key=lambda row: row[1]["recall"])
+        percent = ("recall", "precision", "f1")
+        cells = [
+            [name, *(f"{100 * row[key]:.1f}%" for key in percent), f"{row['n']:,}"] for name, row in rows
+        ]
+        return f"<p>{html.escape(self.headline)}</p>" + table(["class", *percent, "images"], cells)
 
     @property
     def predicted(self) -> Ints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from convsmith.findings import Finding
+from convsmith.inference.cells import table
 
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NumberEvaluation:
     """Predicted and true targets (N, T) of a split in the targets' units, and the figures drawn from them.
 
@@ -32,6 +34,18 @@ class NumberEvaluation:
     modes: npt.NDArray[np.bool_] | None = None
     numeric: bool = True
     findings: Sequence[Finding] = ()
+
+    def __repr__(self) -> str:
+        return f"NumberEvaluation: {self.headline} on {len(self.targets):,} {self.split} images"
+
+    def _repr_html_(self) -> str:
+        """The headline, and a row for each target."""
+        words = f"<p>{html.escape(self.headline)} on {len(self.targets):,} {self.split} images</p>"
+        if not self.numeric:
+            return words
+        keys = ("mae", "rmse", "median_absolute_error", "r2")
+        cells = [[name, *(f"{row[key]:.4g}" for key in keys)] for name, row in self.per_column().items()]
+        return words + table(["target", "MAE", "RMSE", "median error", "R²"], cells)
 
     @property
     def mae(self) -> float:

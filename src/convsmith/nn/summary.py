@@ -31,12 +31,38 @@ class Row:
     receptive_field: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
 
+    @property
+    def cells(self) -> list[str]:
+        """The row as people read it."""
+        return [
+            f"{self.name} ({self.kind})",
+            "x".join(map(str, self.shape)),
+            "all" if self.receptive_field is None else "x".join(map(str, self.receptive_field)),
+            "" if self.stride is None else "x".join(map(str, self.stride)),
+            f"{self.parameters:,}",
+            f"{self.macs:,}",
+        ]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Summary:
+    """All layers of a net, its parameters, and its multiply-accumulates for one image; prints as a table."""
+
     rows: list[Row]
     parameters: int
     macs: int
+
+    def __repr__(self) -> str:
+        head = ["layer", "output", "sees", "stride", "parameters", "MACs"]
+        lines = [head, *(row.cells for row in self.rows)]
+        widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
+        text = [
+            "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))])
+            for line in lines
+        ]
+        return "\n".join(
+            [*text, f"{self.parameters:,} parameters, {self.macs:,} multiply-accumulates an image"]
+        )
 
 
 def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:

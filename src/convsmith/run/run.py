@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from convsmith.inference.cells import table
 from convsmith.inference.model_file import load
 from convsmith.inference.predictor import Predictor
 from convsmith.run.directory import RunDirectory
@@ -66,11 +66,8 @@ class Run(Mapping[str, Any]):
         return f"Run {self.path}: {figures}"
 
     def _repr_html_(self) -> str:
-        shown = {key: html.escape(_short(self[key])) for key in SHOWN if key in self}
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{key}</th><td>{value}</td></tr>" for key, value in shown.items()
-        )
-        return f"<b>{html.escape(str(self.path))}</b><table>{rows}</table>{self._curve()}"
+        rows = [[key, _short(self[key])] for key in SHOWN if key in self]
+        return table([str(self.path), ""], rows) + self._curve()
 
     def _curve(self) -> str:
         """The losses by epoch, as a small picture of lines."""

@@ -61,8 +61,10 @@ def architecture(recipe: Recipe, size: int, module: nn.Module | None = None) -> 
     source = recipe.train.start_from
     if source is None or source.startswith("timm:"):
         return recipe.model if recipe.model is not None else source
+    if not Path(source).expanduser().exists():
+        raise UserError(f"--from {shown(source)}: there is no such run or file")
     if not model_file.describes(source):
-        if recipe.model is not None or not Path(source).expanduser().exists():
+        if recipe.model is not None:
             return recipe.model
         raise UserError(
             f"--from {shown(source)}: there is no model.json beside it; name the net with --model"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ def train(
     *,
     out: str | Path | None = None,
     model: str | nn.Module | None = None,
-    start_from: str | Path | None = None,
+    start_from: str | os.PathLike[str] | None = None,
     recipe: RecipeWords = None,
     set: Overrides = (),
     epochs: int | None = None,
@@ -72,8 +73,8 @@ def train(
     Returns:
         the run, a mapping with ``run``, ``accuracy`` and ``loss`` on the test split (else val), ``split``,
         ``best_epoch``, ``epochs``, ``val_accuracy``, ``parameters``, ``seconds``, ``report``; ``mae``,
-        ``rmse``, ``kl`` and ``val_mae`` or ``val_kl`` where the targets are numbers or distributions. Every process of
-        several gets it.
+        ``rmse``, ``kl`` and ``val_mae`` or ``val_kl`` where the targets are numbers or distributions. Every
+        process of several gets it.
 
     Raises:
         UserError: on a mistake in what was given.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ Overrides = Sequence[str] | str | Mapping[str, Any]
 def recipe_of(
     data: str | Path | None,
     model: str | None,
-    start_from: str | Path | None,
+    start_from: str | os.PathLike[str] | None,
     recipe: RecipeWords,
     overrides: Overrides = (),
     options: Mapping[str, Any] | None = None,
@@ -39,9 +40,9 @@ def recipe_of(
     changes: dict[str, Any] = dict(overrides) if isinstance(overrides, Mapping) else {}
     changes |= {f"train.{key}": value for key, value in (options or {}).items() if value is not None}
     if data is not None:
-        changes["data.path"] = str(data)
+        changes["data.path"] = os.fspath(data)
     if start_from is not None:
-        changes["train.start_from"] = str(start_from)
+        changes["train.start_from"] = os.fspath(start_from)
     return found.changed(changes)
 
 
