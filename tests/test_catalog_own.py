@@ -199,3 +199,17 @@ def test_a_broken_package_is_one_sentence(tmp_path: Path) -> None:
     ).stderr
     assert "UserError: there is no schedule 'nothing'" in missing
     assert "installed package rubble" in missing
+
+
+def test_the_page_about_own_techniques_runs(tmp_path: Path) -> None:
+    """Its Python blocks, one after another, as a script."""
+    page = (Path(__file__).parents[1] / "docs/own_techniques.md").read_text(encoding="utf-8")
+    blocks = [part.partition("```")[0] for part in page.split("```python\n")[1:]]
+    assert len(blocks) == 2
+    (tmp_path / "script.py").write_text("\n".join(blocks))
+    answer = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "focal" in (tmp_path / "run/recipe.yaml").read_text()
+    assert "train_focal" in (tmp_path / "run/metrics.csv").read_text().splitlines()[0]

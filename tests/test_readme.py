@@ -20,7 +20,14 @@ def test_figures_are_those_of_the_results(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/deprecation.md"],
+    [
+        "README.md",
+        "README.zh-CN.md",
+        "CONTRIBUTING.md",
+        "docs/architecture.md",
+        "docs/deprecation.md",
+        "docs/own_techniques.md",
+    ],
 )
 def test_linked_files_exist(name: str) -> None:
     import re

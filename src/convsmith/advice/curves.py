@@ -1,8 +1,9 @@
-"""What a run's curves say: rules from numbers to a fault, its meaning, and the change that mends it.
+"""Diagnosis of a training: the rules in their order, from cause to consequence.
 
-Each rule is a pure function of the :class:`Evidence`. The notes' rules about learning curves are here, and
-those of the field about gradients and silent units. The thresholds were set on two thirds of the trainings
-of ``benchmarks/diagnosis.py``; the page says how often they are right on the last third.
+Each rule is a pure function from the :class:`Evidence` to a finding: a fault, its meaning, and the change
+that mends it. The rules are those of the study notes about learning curves, and those of the literature
+about gradients and dead units. Their thresholds were set on two thirds of the trainings of
+``benchmarks/diagnosis.py``; docs/training.md says how often they are right on the last third.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from convsmith.findings import Finding
 
 Rule = Callable[[Evidence], Finding | None]
 
-# From cause to consequence: of these the first that fits is named, since what follows may be its doing.
+# From cause to consequence. Only the first that applies is reported, since it may have caused the others.
 CAUSES: tuple[Rule, ...] = (
     exploding_gradients,
     vanishing_gradients,
@@ -39,12 +40,12 @@ CAUSES: tuple[Rule, ...] = (
     under_fitting,
     dead_units,
 )
-# These stand beside any other.
+# Rules that are reported beside any cause.
 BESIDE: tuple[Rule, ...] = (noisy_validation,)
 
 
 def diagnose(e: Evidence) -> list[Finding]:
-    """What is wrong with a training: its first cause, and what stands beside it; empty if it is healthy."""
+    """Findings about a training: its first cause, and what stands beside it; empty if it is healthy."""
     causes = (rule(e) for rule in CAUSES)
     found = next((finding for finding in causes if finding is not None), None)
     beside = [finding for finding in (rule(e) for rule in BESIDE) if finding is not None]

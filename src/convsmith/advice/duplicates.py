@@ -1,4 +1,4 @@
-"""Images that are nearly the same: resized, compressed again, a little brighter."""
+"""Near duplicates among images: copies that were resized, compressed again, or made a little brighter."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from convsmith.data.pixels import Store
 from convsmith.errors import shown
 from convsmith.findings import Finding
 
-# Bits of 64 in which two hashes may differ: four parts of 16 bits then have one alike.
+# Bits of 64 in which two hashes may differ: with 3, one of their four 16-bit parts must be equal.
 BITS = 3
-# Mean difference of two thumbnails, as a share of their contrast, below which they are one picture.
+# Mean difference of two thumbnails, as a share of their contrast, up to which they show one picture.
 ALIKE = 0.08
-# Images that share a part of their hash by chance alone (say, black corners) are not compared one by one.
+# Largest group of images with an equal part of the hash that is compared pair by pair; larger groups share
+# it by chance (say, black corners).
 BUCKET = 300
 
 
 def hashes(store: Store, rows: Tensor) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
-    """The difference hash of each image (64 bits: is a pixel brighter than its right neighbor, on a grid of
-    9 x 8), and a grey thumbnail (N, 256) of mean 0 and contrast 1.
+    """Difference hashes (N,), and grey thumbnails (N, 256) of mean 0 and contrast 1.
 
-    Krawetz 2013, "Kind of like that".
+    A hash has 64 bits, each of which says whether a pixel on a grid of 9 x 8 is brighter than its right
+    neighbor (Krawetz 2013, "Kind of like that").
     """
     bits, thumbnails = [], []
     for pixels in store.stream(list(torch.split(rows, 256))):
@@ -43,7 +44,7 @@ def hashes(store: Store, rows: Tensor) -> tuple[npt.NDArray[np.uint64], npt.NDAr
 
 
 def pairs(codes: npt.NDArray[np.uint64], thumbnails: npt.NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Places of images whose hashes differ in at most 3 bits, and whose thumbnails are alike.
+    """Pairs of rows whose hashes differ in at most 3 bits and whose thumbnails are alike.
 
     >>> pairs(np.array([7, 5, 2**64 - 1], np.uint64), np.array([[0, 1], [0, 1.05], [0, 1]], np.float32))
     [(0, 1)]
@@ -68,7 +69,7 @@ def _buckets(values: npt.NDArray[np.uint16]) -> Iterator[npt.NDArray[np.int64]]:
 
 
 def findings(store: Store, items: Sequence[Item]) -> list[Finding]:
-    """Near copies across splits, under two labels, and within one split."""
+    """Findings about near duplicates across splits, under two labels, and within one split."""
     rows = [row for row, item in enumerate(items) if item.split]
     own = [items[row] for row in rows]
     groups: dict[str, list[tuple[Item, Item]]] = defaultdict(list)

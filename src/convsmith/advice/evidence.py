@@ -1,4 +1,4 @@
-"""What a run has written down, as a diagnosis reads it."""
+"""The figures that a run has written, as the rules of a diagnosis read them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ from convsmith.recipe import Plan
 from convsmith.run.directory import RunDirectory
 
 T = TypeVar("T")
-# Images of each split that the health of a training is measured on.
+# Images of each split on which the health of a training is measured.
 SAMPLE = 256
-# Optimizers whose steps grow with the gradient; all others divide by its size.
+# Optimizers whose steps grow with the gradient; all others divide the gradient by its size.
 PLAIN = ("sgd", "lbfgs")
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A run's recipe and what was measured, epoch by epoch.
+    """A run's recipe and its measurements, epoch by epoch.
 
-    ``rows`` are those of metrics.csv, ``steps`` (epoch, batch, loss) of steps.csv, ``health`` the values of
-    health.csv by what and name, one an epoch; ``counts`` the images by split and class.
+    Args:
+        recipe: of the run.
+        rows: of metrics.csv.
+        steps: (epoch, batch, loss) of steps.csv.
+        health: values of health.csv by their columns ``what`` and ``name``, one an epoch.
+        counts: images by split and class.
     """
 
     recipe: Plan
@@ -39,15 +43,17 @@ class Evidence:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def column(self, name: str) -> list[float]:
+        """One column of metrics.csv."""
         return [row[name] for row in self.rows]
 
     @property
     def classifies(self) -> bool:
+        """Whether the targets are classes."""
         return bool(self.rows) and "val_accuracy" in self.rows[0]
 
     @property
     def chance(self) -> float:
-        """The cross-entropy of guessing among the classes; without classes, the first loss."""
+        """Loss of guessing: the cross-entropy of equal probabilities; without classes, the first loss."""
         classes = len(self.counts.get("train", {}))
         return math.log(classes) if classes > 1 else max(self.first, 1e-9)
 
@@ -58,7 +64,7 @@ class Evidence:
 
     @property
     def diverged(self) -> tuple[int, int] | None:
-        """Epoch and batch of the first loss that isn't a number, or has grown past all use."""
+        """Epoch and batch of the first loss that is not finite, or a thousand times the first; else None."""
         for epoch, batch, loss in self.steps:
             if not math.isfinite(loss) or loss > 1e3 * max(self.first, self.chance):
                 return epoch, batch
@@ -66,7 +72,7 @@ class Evidence:
 
     @cached_property
     def optimizer(self) -> tuple[str, dict[str, Any]]:
-        """The recipe's, with the arguments that it leaves to their defaults."""
+        """Name and arguments of the recipe's optimizer, defaults included."""
         name, given = catalog.split("optimizer", self.recipe.optimizer)
         signature = inspect.signature(catalog.load("optimizer", name)).parameters
         usual = {k: p.default for k, p in signature.items() if p.default is not inspect.Parameter.empty}
@@ -74,16 +80,18 @@ class Evidence:
 
     @property
     def rate(self) -> float:
+        """Learning rate of the optimizer."""
         return float(self.optimizer[1].get("lr", 1.0))
 
     def last(self, what: str, name: str) -> float:
-        """The last epoch's value in health.csv; nan if there is none."""
+        """Value of the last epoch in health.csv; nan if there is none."""
         return (self.health.get(what, {}).get(name) or [math.nan])[-1]
 
     @cached_property
     def path(self) -> float:
-        """How far the weights could move in all: the sum over all updates of the step's size relative to the
-        weights, in the middle layer.
+        """Sum over all updates of the step's size relative to the weights' size, for the median layer.
+
+        A training whose path is short could not move its weights far.
 
         For plain gradient descent a step is rate * gradient / (1 - momentum); for the optimizers that divide
         by the gradient's size, it is the rate.
@@ -104,13 +112,13 @@ class Evidence:
 
     @property
     def decays(self) -> bool:
-        """Whether the rate has fallen far by the end."""
+        """Whether the last rate is below 30% of the highest."""
         rates = self.column("lr")
         return bool(rates) and rates[-1] < 0.3 * max(rates)
 
     @property
     def penalties(self) -> float:
-        """Share of the penalties in what was minimized in the first third of the epochs, in [0, 1]."""
+        """Share of the penalties in the objective over the first third of the epochs, in [0, 1]."""
         names = [name for name in catalog.names("term") if _penalizes(name) and name in self.recipe.objective]
         early = self.rows[: max(1, len(self.rows) // 3)]
         extra = sum(row.get(f"train_{name}", 0.0) for row in early for name in names)
@@ -118,15 +126,15 @@ class Evidence:
 
 
 def _penalizes(name: str) -> bool:
-    """Whether a term is about the weights alone."""
+    """Whether a term reads the weights alone."""
     return list(inspect.signature(catalog.load("term", name).forward).parameters) == ["self", "model"]
 
 
 def gather(run: RunDirectory) -> Evidence:
-    """Read what ``run`` has written so far; also of a training that failed, or is still going on.
+    """Read what ``run`` has written so far; the training may have failed, or be still going on.
 
     Raises:
-        UserError: if it is no run, or hasn't begun to train.
+        UserError: if the folder is no run, or has not trained a single batch.
     """
     if not run.recipe.exists():
         raise UserError(f"{shown(run.path)} holds no run to diagnose; name a run's folder")

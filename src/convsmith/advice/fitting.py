@@ -1,4 +1,4 @@
-"""What training and validation accuracy say together: of the net's size, its regularization and the data."""
+"""Rules about training and validation accuracy: size of the net, regularization, and the data."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from convsmith.advice.remedies import (
 )
 from convsmith.findings import Finding
 
-# Between training and validation accuracy, from which on a net is said to over-fit.
+# Difference of training and validation accuracy from which on a net over-fits.
 GAP = 0.13
 FITTING = "study notes, chapter 9, on validation curves"
 
 
 def too_much_regularization(e: Evidence) -> Finding | None:
-    """Under-fitting whose cause stands in the recipe."""
+    """Under-fitting that the recipe's penalty or dropout explains."""
     if len(e.rows) < 2 or not e.classifies:
         return None
     left_out = dropout(e)
     low = right(e, "train") < 0.8
     weight = (e.recipe.objective.get("l2") or {}).get("weight", 0.0)
-    # A rate that is too high lets weights, and with them the penalty, grow as well.
+    # The weight is asked too, since a rate that is too high lets weights, and so the penalty, grow as well.
     if e.penalties > 0.5 and weight >= 10 * USUAL_L2:
         cause = (
             f"the penalty on weights is {100 * e.penalties:.0f}% of what is minimized at first, its "
@@ -73,7 +73,7 @@ def collapse(e: Evidence) -> Finding | None:
 
 
 def label_noise(e: Evidence) -> Finding | None:
-    """The net agrees better with labels it never saw than with those it is trained on."""
+    """The net is right on more validation than training images, more than chance allows."""
     train, val = (e.health.get("right", {}).get(name, []) for name in ("train", "val"))
     gaps = [v - t for t, v in zip(train, val)]
     if not gaps or max(gaps) < 3 * _error(e) or max(val) < 0.4:
@@ -93,7 +93,7 @@ def label_noise(e: Evidence) -> Finding | None:
 
 
 def over_fitting(e: Evidence) -> Finding | None:
-    """Right on what was trained on, wrong on the rest."""
+    """Training images are right, validation images are wrong."""
     train, val = right(e, "train"), right(e, "val")
     if len(e.rows) < 3 or not train > 0.7 or train - val < _gap(e):
         return None
@@ -119,7 +119,7 @@ def over_fitting(e: Evidence) -> Finding | None:
 
 
 def under_fitting(e: Evidence) -> Finding | None:
-    """Wrong on what was trained on, too."""
+    """Training images are wrong as well."""
     train, val = right(e, "train"), right(e, "val")
     if len(e.rows) < 3 or not train < 0.72 or train - val >= _gap(e) or stuck(e):
         return None
@@ -140,7 +140,7 @@ def under_fitting(e: Evidence) -> Finding | None:
 
 
 def noisy_validation(e: Evidence) -> Finding | None:
-    """So few validation images that epochs can't be told apart."""
+    """There are too few validation images to tell epochs apart."""
     count = sum(e.counts.get("val", {}).values())
     if not e.classifies or count >= 100 or not count:
         return None
@@ -160,11 +160,11 @@ def noisy_validation(e: Evidence) -> Finding | None:
 
 
 def _error(e: Evidence) -> float:
-    """The standard error, at most, of the difference between the accuracies on the two samples."""
+    """Upper bound of the standard error of the difference between the two samples' accuracies."""
     sizes = [min(SAMPLE, max(1, sum(e.counts.get(name, {}).values()))) for name in ("train", "val")]
     return 0.5 * math.sqrt(1 / sizes[0] + 1 / sizes[1])
 
 
 def _gap(e: Evidence) -> float:
-    """From where on training accuracy is apart from validation accuracy, by more than chance."""
+    """Difference of training and validation accuracy that chance does not explain."""
     return max(GAP, 2 * _error(e))

@@ -1,4 +1,4 @@
-"""What gradients and units say of the net."""
+"""Rules about gradients and dead units."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from convsmith.advice.evidence import Evidence
 from convsmith.advice.remedies import parts, rate, shortcuts, stuck
 from convsmith.findings import Finding
 
-# The first layer's gradient over the last one's at which gradients grow from layer to layer.
+# Ratio of the first layer's gradient to the last layer's from which on gradients count as exploding.
 GROWS = 1000
 
 
@@ -42,7 +42,7 @@ def exploding_gradients(e: Evidence) -> Finding | None:
 
 
 def vanishing_gradients(e: Evidence) -> Finding | None:
-    """The first layer's gradients are less than a hundredth of the last one's, and nothing is learned."""
+    """The first layer's gradients are below a hundredth of the last layer's, and nothing is learned."""
     gradients = e.health.get("gradient", {})
     if len(gradients) < 4 or not stuck(e):
         return None
@@ -64,7 +64,7 @@ def vanishing_gradients(e: Evidence) -> Finding | None:
 
 
 def dead_units(e: Evidence) -> Finding | None:
-    """Half of a layer's channels never respond."""
+    """At least half of a layer's channels respond to none of the images."""
     dead = {name: values[-1] for name, values in e.health.get("dead", {}).items() if values}
     if not dead or max(dead.values()) < 0.5:
         return None

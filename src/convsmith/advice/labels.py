@@ -1,4 +1,4 @@
-"""Labels that are probably wrong: what a classifier that never saw an image says with confidence."""
+"""Labels that are probably wrong, by classifiers that were trained without the image in question."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from convsmith.data.layout import Item
 from convsmith.errors import shown
 from convsmith.findings import Finding
 
-# What the probe must explain before it is believed: right or suspected on so many images, right on half of
-# them at least, and so many of its errors suspected. A probe that knows little errs without confidence.
+# The probe is believed only if it is right, or suspects the label, on EXPLAINED of the images, is right on
+# RIGHT of them, and suspects CONFIDENT of its own errors. A weak probe errs without confidence.
 EXPLAINED, RIGHT, CONFIDENT = 0.85, 0.5, 0.4
-# Share of suspects from which on it is worth a word.
+# Share of suspected labels from which on there is a finding.
 WORTH = 0.05
 
 
 def suspects(posteriors: Any, labels: Any) -> Any:
-    """Which labels are probably wrong (N,): another class is as probable as it usually is for its own images,
-    and the given one isn't (Northcutt, Jiang & Chuang 2021, confident learning, equation 2).
+    """Mask (N,) of labels that are probably wrong.
+
+    A label is suspected if another class is as probable as that class usually is for its own images, and the
+    given class is less so (Northcutt, Jiang & Chuang 2021, confident learning, equation 2).
 
     Args:
-        posteriors: (N, K), each from a classifier that wasn't trained on the image.
+        posteriors: (N, K), each row from a classifier that wasn't trained on the image.
         labels: (N,).
     """
     classes = np.arange(posteriors.shape[1])
@@ -35,12 +37,12 @@ def suspects(posteriors: Any, labels: Any) -> Any:
 
 
 def findings(features: Any, labels: Any, items: Sequence[Item], seed: int = 0) -> list[Finding]:
-    """What a cross-validated probe says of the labels; nothing where it knows too little to tell.
+    """Finding about doubtful labels by a cross-validated probe; none if the probe is too weak to tell.
 
     Args:
-        features: (N, D) of the images.
+        features: of the images, (N, D).
         labels: (N,).
-        items: the images.
+        items: the images' files.
         seed: of the folds.
     """
     posteriors = probed(features, labels, seed)

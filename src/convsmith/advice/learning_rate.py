@@ -1,4 +1,4 @@
-"""What a sweep of the learning rate says: which rate to take."""
+"""The learning rate that a sweep proposes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+# Weight of the past in the running mean of the losses.
 SMOOTHING = 0.9
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Rates, the losses that they gave, and those losses smoothed."""
+    """Rates of a sweep, the loss at each, and the smoothed losses."""
 
     rates: list[float]
     losses: list[float]
@@ -22,12 +23,12 @@ class Sweep:
 
     @property
     def minimum(self) -> float:
-        """The rate at which the smoothed loss is least."""
+        """Rate with the smallest smoothed loss."""
         return self.rates[int(np.argmin(self.smooth))]
 
     @property
     def steepest(self) -> float:
-        """The rate at which the smoothed loss falls fastest with the rate's logarithm, up to the minimum."""
+        """Rate below the minimum at which the smoothed loss falls fastest over the rate's logarithm."""
         end = int(np.argmin(self.smooth))
         if end < 2:
             return self.rates[0]
@@ -36,7 +37,7 @@ class Sweep:
 
     @property
     def proposal(self) -> float:
-        """Where the loss falls fastest, but at most a tenth of where it turns: to one digit."""
+        """Proposed rate: the steepest, but at most a tenth of the minimum's, rounded to one digit."""
         return _one_digit(min(self.steepest, self.minimum / 10))
 
 

@@ -1,13 +1,13 @@
-"""Rules for a training that is still going on: functions of its history alone."""
+"""Rules for a training that is still going on, as functions of its history alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 Row = Mapping[str, float]
-# Epochs that are looked at, and what they must gain at least not to be flat.
+# Epochs compared with as many before them, and the share by which their loss must fall not to be flat.
 WINDOW, GAIN = 4, 0.02
-# Epochs in which validation must have got worse, and by how much, while training got better.
+# Epochs without a better validation loss, and the factor by which it must have risen, for over-fitting.
 WORSE, RISE = 5, 1.1
 
 
@@ -21,13 +21,13 @@ def exploded(first: float, loss: float) -> bool:
 
 
 def decays(rows: Sequence[Row], most: int = 3) -> int:
-    """How often the rate should have been lowered by now: each time that the training loss was flat.
+    """Number of times that the training loss was flat, at each of which the rate is to be lowered.
 
-    Flat is a gain of less than 2% from four epochs to the next four, all at one rate.
+    Flat means that the loss falls by less than 2% from four epochs to the next four, all at one rate.
 
     Args:
         rows: of metrics.csv.
-        most: decays, after which there is nothing left to settle.
+        most: largest number to return.
 
     >>> [decays([{"train_loss": 1.0}] * epochs) for epochs in (7, 8, 80)]
     [0, 1, 3]
@@ -45,7 +45,7 @@ def decays(rows: Sequence[Row], most: int = 3) -> int:
 
 
 def overfits(rows: Sequence[Row]) -> str | None:
-    """Why the training should stop: validation gets worse while training gets better; None if it doesn't.
+    """Reason to stop, if the validation loss rises while the training loss falls; else None.
 
     >>> rows = [{"train_loss": 1 / n, "val_loss": abs(n - 3) + 1.0} for n in range(1, 12)]
     >>> overfits(rows)

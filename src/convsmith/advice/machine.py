@@ -1,4 +1,4 @@
-"""Time and memory that a training will take on this machine: measured on a few batches, not looked up."""
+"""Time and memory of a training on this machine, measured on a few batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a whole training: seconds, and bytes of weights, gradients, momentum and kept activations."""
+    """Cost of a whole training.
+
+    Args:
+        seconds: in all.
+        memory: bytes of weights, gradients, momentum and kept activations.
+        step_seconds: of one update.
+        updates: in all.
+    """
 
     seconds: float
     memory: int
@@ -31,11 +38,11 @@ def estimate(
     """Run a few steps of ``model`` on a batch (N, C, H, W), forward and back, on its device.
 
     Args:
-        model: whose weights and statistics stay as they were.
-        batch: of the training's size.
-        updates: of the whole training.
-        frozen: forward only, as for features that are computed once.
-        rounds: steps that are timed, after one that isn't.
+        model: net; its weights and statistics stay as they were.
+        batch: images of one batch of the training.
+        updates: number of updates of the whole training.
+        frozen: run forward only, as for features that are computed once.
+        rounds: timed steps, after one for warming up.
     """
     state = {name: buffer.clone() for name, buffer in model.named_buffers()}
     kept = [0]

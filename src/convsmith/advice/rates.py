@@ -1,4 +1,4 @@
-"""What the curves say of the learning rate."""
+"""Rules about the learning rate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _explosion(e: Evidence) -> str | None:
     if e.diverged is not None:
         return f"the loss leaves all bounds in epoch {e.diverged[0]}, batch {e.diverged[1]}"
     worst = max((loss for _, _, loss in e.steps), default=0.0)
-    # A jump that the training has come back from did no harm.
+    # A jump did no harm if the training has come back from it.
     if worst > 3 * max(e.first, e.chance) and not (e.rows and e.rows[-1]["train_loss"] < 0.7 * e.chance):
         return f"the loss rises from {e.first:.3g} to {worst:.3g}"
     if stuck(e) and e.path > 3:
@@ -57,7 +57,7 @@ def _late_start(e: Evidence) -> str | None:
 
 
 def rate_too_low(e: Evidence) -> Finding | None:
-    """All updates together could move the weights by hardly more than their own size."""
+    """The loss falls slowly all along; all updates together move the weights little."""
     if len(e.rows) < 2 or not e.health.get("weight"):
         return None
     losses = e.column("train_loss")
@@ -86,7 +86,7 @@ def rate_too_high_later(e: Evidence) -> Finding | None:
     val = e.column("val_loss")[half:]
     bounce = mean(abs(b - a) for a, b in pairwise(val)) / max(1e-9, mean(val))
     gained = (losses[half] - losses[-1]) / max(1e-9, losses[half])
-    # Where the loss is small already, its jumps matter little.
+    # Jumps of a small loss matter little.
     if bounce < 0.08 or mean(val) < 0.15 * e.chance:
         return None
     return Finding(
@@ -103,7 +103,7 @@ def rate_too_high_later(e: Evidence) -> Finding | None:
 
 
 def plateau(e: Evidence) -> Finding | None:
-    """Both losses stay where they are, under a rate that doesn't fall."""
+    """The training loss stays where it is, under a rate that doesn't fall."""
     losses = e.column("train_loss") if e.rows else []
     if len(losses) < 9 or e.decays or losses[-1] < 0.05 * e.chance:
         return None

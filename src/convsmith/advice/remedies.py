@@ -1,16 +1,16 @@
-"""Changes of a recipe, as overrides after ``--set``, and figures that several rules ask for."""
+"""Changes of a recipe as overrides after ``--set``, and figures that several rules need."""
 
 from __future__ import annotations
 
 from convsmith import catalog
 from convsmith.advice.evidence import Evidence
 
-# He et al. 2016 train their nets with it.
+# Weight of L2 with which He et al. 2016 train.
 USUAL_L2 = 5e-4
 
 
 def stuck(e: Evidence) -> bool:
-    """Whether the training loss never got below that of guessing."""
+    """Whether the training loss never fell clearly below that of guessing."""
     return bool(e.rows) and e.classifies and min(e.column("train_loss")) > 0.97 * e.chance
 
 
@@ -21,34 +21,36 @@ def uneven(e: Evidence) -> bool:
 
 
 def right(e: Evidence, split: str) -> float:
-    """The last epoch's accuracy on plain images of a split."""
+    """Accuracy of the last epoch on images of a split without augmentation."""
     return e.last("right", split)
 
 
 def rate(e: Evidence, rate: float) -> str:
+    """Override that sets the optimizer's rate."""
     return f"optimizer.{e.optimizer[0]}.lr={rate:.3g}"
 
 
 def parts(e: Evidence, **parts: str) -> tuple[str, ...]:
-    """Overrides for those parts that the net takes by name."""
+    """Overrides that set parts of the net, of those that it lets be chosen."""
     name, _ = catalog.split("model", e.recipe.model)
     known = catalog.card("model", catalog.base_name(name)).arguments
     return tuple(f"model.{name}.{part}={value}" for part, value in parts.items() if part in known)
 
 
 def wider(e: Evidence) -> tuple[str, ...]:
+    """Override that doubles the net's width; none if the recipe gives no width."""
     name, arguments = catalog.split("model", e.recipe.model)
     return (f"model.{name}.width={2 * arguments['width']}",) if "width" in arguments else ()
 
 
 def shortcuts(e: Evidence) -> tuple[str, ...]:
-    """Around the layers of a net that was built without."""
+    """Override that adds shortcuts to a net that was built without."""
     name, arguments = catalog.split("model", e.recipe.model)
     return (f"model.{name}.plain=false",) if arguments.get("plain") else ()
 
 
 def dropout(e: Evidence) -> tuple[str, float] | None:
-    """The recipe's key of the dropout and its share, if the net has one."""
+    """Key of the net's dropout in the recipe, and its share; None if the recipe gives none."""
     name, arguments = catalog.split("model", e.recipe.model)
     given = arguments.get("dropout")
     if isinstance(given, dict):
@@ -58,11 +60,12 @@ def dropout(e: Evidence) -> tuple[str, float] | None:
 
 
 def smoothing(e: Evidence) -> tuple[str, ...]:
+    """Override that smooths labels; none without cross-entropy."""
     return ("objective.cross_entropy.smoothing=0.1",) if "cross_entropy" in e.recipe.objective else ()
 
 
 def regularized(e: Evidence) -> tuple[str, ...]:
-    """More of what the recipe has, or what it lacks."""
+    """Overrides that regularize more: augmentation if there is none, else more decay and smoothing."""
     if not e.recipe.data.augment:
         return ("data.augment=null", "train.early_stopping.patience=10")
     l2 = (e.recipe.objective.get("l2") or {}).get("weight", USUAL_L2)

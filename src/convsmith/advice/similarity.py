@@ -1,4 +1,4 @@
-"""How similar new images are to those that a net was trained on: what its stages can tell of them."""
+"""Similarity of new images to those that a net was trained on, measured by linear probes of its stages."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-# Images that are looked at: enough for an accuracy to within a few percent.
+# Images that are probed: enough for an accuracy to within a few percent.
 PROBED = 1000
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """Accuracies of linear classifiers on a source's features, cross-validated.
+    """Cross-validated accuracies of linear classifiers on a source's features.
 
-    ``last`` reads what the source's classifier reads, ``before`` what its last stage reads.
+    Args:
+        last: on the input of the source's classifier.
+        before: on the input of the source's last stage.
+        images: that were probed.
     """
 
     last: float
@@ -29,8 +32,10 @@ class Similarity:
 
     @property
     def similar(self) -> bool:
-        """Whether the source's last stage, its most specific, tells these classes apart no worse than what
-        it is computed from, to within a standard error."""
+        """Whether the source's last stage tells these classes apart as well as its own input does.
+
+        Less by up to a standard error counts as well.
+        """
         error = math.sqrt(self.before * (1 - self.before) / self.images)
         return self.last >= self.before - error
 
@@ -38,18 +43,18 @@ class Similarity:
 def similarity(last: Any, before: Any, targets: Any, seed: int = 0) -> Similarity | None:
     """Probe two depths of a source with logistic regressions (Alain & Bengio 2017).
 
-    Shallow stages are general, the last one is specific to its source's classes (Yosinski et al. 2014). Where
-    it loses what the stage before could still tell, the images are unlike the source's. Accuracy alone says
-    less: simple images are told apart by any features.
+    Shallow stages are general, the last one is specific to its source's classes (Yosinski et al. 2014). If
+    the last stage loses accuracy against the stage before, the images are unlike the source's. The accuracy
+    alone would say less: any features tell simple images apart.
 
     Args:
-        last: what the source's classifier reads, (N, D).
-        before: what the last stage reads, (N, E).
+        last: input of the source's classifier, (N, D).
+        before: input of its last stage, (N, E).
         targets: classes (N,).
         seed: of the folds.
 
     Returns:
-        None where a class has fewer than 2 images among these.
+        None if a class has fewer than 2 images.
 
     >>> x = np.repeat([[0.0], [1.0]], 10, 0)
     >>> similarity(0 * x, x, np.repeat([0, 1], 10)).similar
@@ -63,8 +68,10 @@ def similarity(last: Any, before: Any, targets: Any, seed: int = 0) -> Similarit
 
 
 def probed(features: Any, targets: Any, seed: int, penalty: float = 1.0) -> Any | None:
-    """Posteriors (N, K) of each image from a linear classifier that wasn't trained on it (5 folds, or fewer
-    where a class is small); None where a class has only one image."""
+    """Posteriors (N, K) from linear classifiers that weren't trained on the image in question.
+
+    There are 5 folds, or as many as the smallest class has images; None if a class has only one image.
+    """
     counts = np.bincount(targets)
     folds = int(min(5, counts[counts > 0].min()))
     if folds < 2 or (counts > 0).sum() < 2:

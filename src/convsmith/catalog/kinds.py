@@ -12,30 +12,30 @@ from convsmith.errors import UserError, nearest
 # A section of a recipe: ``"sgd"`` or ``{"sgd": {"lr": 0.1}}``.
 Spec = str | Mapping[str, Any]
 
-# Every kind, and what a technique of it is. docs/architecture.md says what each is called with.
-KINDS: dict[str, str] = {
-    "model": "a net",
-    "term": "a summand of the objective",
-    "regularizer": "an object that acts on the net itself",
-    "target": "an encoding of numeric targets",
-    "optimizer": "a rule for updates",
-    "schedule": "a learning rate over time",
-    "sampler": "an order of the images",
-    "finetuning": "a pace for each stage of a trained net",
-    "cost": "a price for each mistake",
-    "class_weight": "a weight for each class",
-    "augmentation": "a change of the training images",
-    "activation": "a layer",
-    "norm": "a layer",
-    "pooling": "a layer",
-    "dropout": "a layer",
-    "neck": "a layer before the classifier",
-    "convolution": "a layer",
-    "global_pooling": "a layer from maps to vectors",
-    "init": "an initialization of weights",
-    "vector_norm": "a function of a vector",
-    "matrix_norm": "a function of a matrix",
-}
+# docs/architecture.md says what a technique of each kind is called with, and what it gives.
+KINDS = (
+    "model",
+    "term",
+    "regularizer",
+    "target",
+    "optimizer",
+    "schedule",
+    "sampler",
+    "finetuning",
+    "cost",
+    "class_weight",
+    "augmentation",
+    "activation",
+    "norm",
+    "pooling",
+    "dropout",
+    "neck",
+    "convolution",
+    "global_pooling",
+    "init",
+    "vector_norm",
+    "matrix_norm",
+)
 
 
 class Kind:

@@ -177,8 +177,8 @@ def rebuild(kind: str, name: str, arguments: Mapping[str, Any]) -> Any:
     Raises:
         UserError: on an unknown name or argument, as from a file of a newer convsmith.
 
-    >>> rebuild("norm", "batch", {"channels": 8, "momentum": 0.1})
-    BatchNorm2d(8, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+    >>> rebuild("norm", "batch", {"channels": 8, "momentum": 0.1}).num_features
+    8
     """
     target = load(kind, base_name(name))
     accepted, marked = inspect.signature(target).parameters, markers(target)
