@@ -26,6 +26,7 @@ def test_figures_are_those_of_the_results(name: str) -> None:
         "CONTRIBUTING.md",
         "docs/architecture.md",
         "docs/deprecation.md",
+        "docs/own_loop.md",
         "docs/own_techniques.md",
     ],
 )
