@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ import torch_pruning as pruning
 from torch import nn
 
 from convsmith import catalog
+from convsmith.data.opened import open_data
 from convsmith.nn.manners import classifier, features, num_features, replace_classifier_, with_features
 from convsmith.objectives.objective import build as objective_of
+from convsmith.recipe import Data
 from convsmith.training.features import OnFeatures
 from convsmith.training.features import features as cached
 from convsmith.training.joint import SourceTask
@@ -86,24 +89,20 @@ def test_our_own_reset_classifier_counts_the_channels_that_are_left(name: str) -
 
 
 @pytest.mark.parametrize("name", ["resnet20", "timm:resnet10t"])
-def test_center_loss_joint_and_cached_features_read_what_is_left(name: str) -> None:
+def test_center_loss_joint_and_cached_features_read_what_is_left(name: str, images: Path) -> None:
     net = pruned(name)
-    images, target = torch.randn(4, 3, 33, 33), torch.tensor([0, 1, 2, 3])
+    pictures, target = torch.randn(4, 3, 33, 33), torch.tensor([0, 1, 2, 3])
     section = {"cross_entropy": {}, "center": {}, "large_margin": {}}
-    objective, _ = objective_of(section, classes=list("abcde"), num_features=num_features(net))
-    Task(net.train(), objective)(images, target)[0]["center"].backward()
+    objective, _ = objective_of(
+        section, facts={"num_classes": lambda: 5, "num_features": lambda: num_features(net)}
+    )
+    Task(net.train(), objective)(pictures, target)[0]["center"].backward()
     net.eval()
-    vectors = cached(net, images).clone()
-    assert OnFeatures(net)(vectors).allclose(net(images), atol=1e-5)
+    vectors = cached(net, pictures).clone()
+    assert OnFeatures(net)(vectors).allclose(net(pictures), atol=1e-5)
 
-    class Source:
-        """Four images of three classes."""
-
-        split = range(4)
-
-        def at(self, places: torch.Tensor) -> Any:
-            return type("Batch", (), {"images": images[places], "targets": target[places] % 3})
-
-    term = SourceTask(Source(), 3, num_features(net), 4, 1.0)  # type: ignore[arg-type]
+    cpu = torch.device("cpu")
+    target_set = open_data(Data(path=str(images), size=33))
+    term = SourceTask(target_set, num_features(net), batch_size=4, device=cpu, seed=0, source=str(images))
     term(net).backward()
     assert term.head.weight.grad is not None

@@ -333,9 +333,7 @@ def test_a_weight_is_computed_once_a_forward_for_layer_and_terms() -> None:
 
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
     parametrize.register_parametrization(net[1], "weight", Random())
-    objective, _ = objective_of(
-        {"cross_entropy": {}, "l2": {"weight": 2.0}, "l1": {"weight": 1.0}}, classes=["a", "b"]
-    )
+    objective, _ = objective_of({"cross_entropy": {}, "l2": {"weight": 2.0}, "l1": {"weight": 1.0}})
     task = Task(net, objective)
     Random.calls = 0
     images = torch.eye(4).view(4, 1, 2, 2)

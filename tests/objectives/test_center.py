@@ -59,7 +59,8 @@ def test_features_cluster_by_class() -> None:
         y = torch.arange(150) % 3
         x = torch.randn(150, 8) + 1.5 * torch.eye(8)[y]
         objective, _ = build(
-            {"cross_entropy": {}, "center": {"weight": weight}}, classes=list("abc"), num_features=2
+            {"cross_entropy": {}, "center": {"weight": weight}},
+            facts={"num_classes": lambda: 3, "num_features": lambda: 2},
         )
         optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()], lr=0.01)
         for _ in range(200):

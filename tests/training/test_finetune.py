@@ -126,7 +126,8 @@ def test_views_are_augmented_pictures_one_drawn_an_epoch(source: tuple[Path, Pat
         None, ["train.device=cpu", "train.finetune={head: {views: 3}}", "data.batch_size=24"]
     )
     ready = planned(recipe.changed({"data.path": str(data), "train.start_from": str(run)}))
-    state = assemble(ready.recipe, ready.dataset, ready.fabric, ready.begin)
+    assert ready.initial is not None
+    state = assemble(ready.plan, ready.dataset, ready.fabric, ready.initial.model)
     feed = state.train
     assert isinstance(feed, features.FeatureBatches)
     views = feed.views

@@ -60,7 +60,7 @@ def test_what_was_learned_survives(source: tuple[Path, Path], tmp_path: Path, si
     said = findings(tmp_path / "run")
     if how == "interpolate" and size != 28:
         assert f"fc1.weight: kernels interpolated for images of {size} pixels" in said
-    spec = RunDirectory(tmp_path / "run").read_json(RunDirectory(tmp_path / "run").model)["model"]
+    spec = RunDirectory(tmp_path / "run").read_json(RunDirectory(tmp_path / "run").model)["net"]["spec"]
     slides = how == "fully_convolutional" and size != 28
     assert ("fully_convolutional" in spec) == slides
     assert (f"the net for 28 pixels slides over images of {size}" in said) == slides

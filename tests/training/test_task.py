@@ -16,6 +16,7 @@ from convsmith.training.task import Task
 
 IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 TARGET = torch.tensor([0, 1, 2, 0])
+FACTS = {"num_classes": lambda: 3, "num_features": lambda: 6}
 
 
 class Own(nn.Module):
@@ -74,7 +75,7 @@ def test_a_term_may_read_the_classifier_alone() -> None:
 
 def test_features_train_the_net_through_center_loss_and_large_margin() -> None:
     net = Own()
-    objective, _ = build({"center": {}, "large_margin": {}}, classes=list("abc"), num_features=6)
+    objective, _ = build({"center": {}, "large_margin": {}}, facts=FACTS)
     terms, _ = Task(net, objective)(IMAGES, TARGET)
     terms["center"].backward(retain_graph=True)
     assert net.body[0].weight.grad.any()
@@ -92,7 +93,7 @@ def test_it_compiles_for_any_net(parametrized: bool) -> None:
     net = Own()
     if parametrized:
         parametrize.register_parametrization(net.out, "weight", Half())
-    objective, _ = build({"cross_entropy": {}, "l2": {}, "center": {}}, classes=list("abc"), num_features=6)
+    objective, _ = build({"cross_entropy": {}, "l2": {}, "center": {}}, facts=FACTS)
     task = Task(net, objective).eval()
     compiled = torch.compile(task, backend="eager", dynamic=False)
     terms, logits = task(IMAGES, TARGET)

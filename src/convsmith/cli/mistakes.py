@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from convsmith.cli.options import Stopped
 from convsmith.errors import UserError
 
 INTERRUPTED = "interrupted; a run goes on from its last checkpoint with --resume"
@@ -46,10 +47,12 @@ USERS_ERRNOS = (errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENO
 def guarded(app: Callable[..., Any]) -> None:
     """Run a typer app, and end as every command ends."""
     try:
-        app(prog_name="convsmith", standalone_mode=False)
+        code = app(prog_name="convsmith", standalone_mode=False)
+        if code == 130:  # interrupted before a command had begun
+            _fail(INTERRUPTED, 130)
     except UserError as error:
         _fail(str(error))
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, Stopped) as error:
         _fail(str(error) or INTERRUPTED, 130)
     except BrokenPipeError:
         os._exit(0)
