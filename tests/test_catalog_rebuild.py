@@ -15,7 +15,7 @@ from convsmith.errors import UserError
 
 LAYER_KINDS = ("activation", "pooling", "global_pooling", "norm", "dropout", "neck", "convolution")
 LAYERS = [(kind, name) for kind in LAYER_KINDS for name in catalog.names(kind)]
-MODELS = [name for name in catalog.names("model") if name != "timm"] + ["timm:resnet10t"]
+MODELS = [name for name in catalog.names("model") if name not in ("timm", "source")] + ["timm:resnet10t"]
 
 
 def again(built: object) -> Any:

@@ -20,7 +20,12 @@ import convsmith as cs
 from convsmith.objectives import CenterLoss
 from convsmith.nn import prelu
 
-found: dict[str, object] = cs.train("photos", out="run", set=["train.epochs=1"])
+run = cs.train("photos", out="run", set=["train.epochs=1"])
+model: cs.Predictor = run.model()
+accuracy: float = run["accuracy"]
+rows: list[dict[str, float]] = run.metrics
+labels = [answer["label"] for answer in model.predict(["a.png"])]
+history = cs.fit(model.module, "photos").history[-1]["val_loss"]
 loss = CenterLoss(num_classes=3, num_features=2, rate=0.5)
 layer = prelu(8, init=0.1)
 cs.train(42, out=3)

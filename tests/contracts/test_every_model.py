@@ -9,8 +9,8 @@ from torch import nn
 from convsmith import catalog
 from convsmith.errors import UserError
 
-# fully_convolutional is another net in new clothes, and has tests of its own.
-OTHERS = ("timm", "fully_convolutional")
+# fully_convolutional is another net in new clothes, and has tests of its own; source is the net of --from.
+OTHERS = ("timm", "fully_convolutional", "source")
 NAMES = [name for name in catalog.names("model") if name not in OTHERS] + ["timm:resnet10t"]
 EVERY = pytest.mark.parametrize("name", NAMES)
 # The smallest side that the layers carry; 1 where the net subsamples with padding only.

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from convsmith.data.augment import Augment
+from convsmith.data.batches import normalize
 from convsmith.data.color import Brightness, Contrast, Saturation
 from convsmith.data.geometry import Rotate
 from convsmith.data.hsv import Hsv
 from convsmith.data.shuffle import generator
 from convsmith.nn.normalizer import Normalizer
 
-AS_IT_IS = Normalizer(torch.zeros(3), torch.ones(3))
+finish = partial(normalize, Normalizer(torch.zeros(3), torch.ones(3)))
 
 
 class Fixed:
@@ -46,7 +49,7 @@ def photos(n: int, side: int) -> Tensor:
 
 def seen(augment: Augment, pixels: Tensor) -> Tensor:
     rows = torch.arange(len(pixels))
-    return augment(pixels, rows, rows, generator(3), AS_IT_IS)
+    return augment(pixels, rows, rows, generator(3), finish)
 
 
 def test_a_list_of_colors_is_torchvisions_one_after_the_other() -> None:
@@ -75,5 +78,5 @@ def test_a_large_batch_is_made_in_parts_as_if_it_were_one() -> None:
     together = seen(augment, pixels)
     rows = torch.arange(7)
     for row in range(7):
-        alone = augment(pixels[row : row + 1], rows, rows[row : row + 1], generator(3), AS_IT_IS)
+        alone = augment(pixels[row : row + 1], rows, rows[row : row + 1], generator(3), finish)
         assert torch.allclose(together[row], alone[0], atol=1e-3)

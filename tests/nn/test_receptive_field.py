@@ -43,6 +43,7 @@ NETS = [
     not in (
         "timm",
         "fully_convolutional",
+        "source",
         "lenet300_100",
         "resnet101",
         "resnet152",
