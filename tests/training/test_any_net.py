@@ -160,6 +160,26 @@ def test_fit_is_the_training_that_train_does(images: Path, tmp_path: Path) -> No
         assert mine["train_loss"] == pytest.approx(theirs["train_loss"])
 
 
+@pytest.mark.gpu
+@EVERY
+def test_on_a_gpu_it_travels_and_trains_on(name: str, images: Path, tmp_path: Path) -> None:
+    """Saved from a GPU, opened on the CPU and moved back: the same answers; then trained on there."""
+    words = ["data.batch_size=12", "train.precision=32-true"]
+    run = cs.train(images, out=tmp_path / "run", model=made(name), epochs=2, set=words, device="cuda")
+    there, here = cs.load(run).to("cuda"), cs.load(run)
+    pixels = torch.randint(0, 256, (5, 16, 16, 3), dtype=torch.uint8)
+    torch.testing.assert_close(there.outputs(pixels), here.outputs(pixels), atol=1e-2, rtol=1e-2)
+    there.save(tmp_path / "again")
+    torch.testing.assert_close(cs.load(tmp_path / "again").outputs(pixels), here.outputs(pixels))
+    more = cs.train(images, out=tmp_path / "on", start_from=run, epochs=1, set=words, device="cuda")
+    assert 0 <= more["accuracy"] <= 1
+    half = cs.load(run).to("cuda")
+    half.module.half()
+    half.save(tmp_path / "half")
+    again = cs.load(tmp_path / "half").to("cuda")
+    assert again.outputs(pixels).equal(half.outputs(pixels))
+
+
 def test_other_classes_get_a_new_head_at_zero(images: Path, tmp_path: Path) -> None:
     run = cs.train(images, out=tmp_path / "run", model=made("own"), epochs=1, set=WORDS)
     others = make_images(tmp_path / "others", classes=4, images=10)
