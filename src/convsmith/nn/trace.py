@@ -327,6 +327,7 @@ class _Tracer:
         ]
         trained = [leaf for leaf in dict.fromkeys(leaves) if self.arrays[leaf] == "parameter"]
         originals = [leaf for leaf in trained if f"{name}.parametrizations." in leaf] or trained
+        originals.sort(key=lambda leaf: (len(leaf), leaf))  # original0, original1, as torch numbers them
         return Form(tuple(originals or leaves[:1]), tuple(ops), Ref(places[weight]))
 
     # ---- operations
@@ -409,6 +410,8 @@ class _Tracer:
 
     def _owner(self, node: fx.Node, slots: dict[str, str]) -> str | None:
         """The name under which an operation's layer is kept: that of the module that holds its tensors."""
+        if any(name.rpartition(".")[2] != slot for slot, name in slots.items()):
+            return None  # attention's in_proj_weight keeps its name
         held = next((slots[slot] for slot in ("weight", "running_mean") if slot in slots), None)
         stack = [
             path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path in self.modules
