@@ -1,0 +1,89 @@
+"""One exported graph of a net, or a sentence that says why there is none."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convsmith.errors import UserError
+from convsmith.nn.probe import Before, evaluating
+
+
+def _example(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
+    """Two images where the weights are. In channels_last, as the pipeline gives them, so that a conversion of
+    the format isn't left out as if it did nothing."""
+    first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+    images = torch.zeros(2, *shape, device=first.device, dtype=first.dtype)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def exported(model: nn.Module, shape: tuple[int, int, int]) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch", min=1)
+    images = _example(model, shape)
+    reason: Exception | None = None
+    with evaluating(model), _quiet(), _following(model) as inside:
+        # A net that flattens by a view takes no channels_last.
+        for example in (images, images.contiguous()):
+            inside.clear()
+            try:
+                return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
+            except Exception as error:  # the exporter raises a dozen kinds
+                reason = error
+        assert reason is not None
+        raise UserError(_why(model, inside, reason)) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's reports off the screen: what is wrong is said in a sentence."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _following(model: nn.Module) -> Iterator[list[str]]:
+    """While open, the list holds the names of the modules that are being called, outermost first."""
+    inside: list[str] = []
+    handles = []
+
+    def entering(name: str) -> Before:
+        return lambda module, inputs: inside.append(name)
+
+    def leaving(module: nn.Module, inputs: Any, output: Any) -> None:
+        inside.pop()
+
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(entering(name), prepend=True))
+        handles.append(module.register_forward_hook(leaving))
+    try:
+        yield inside
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _why(model: nn.Module, inside: Sequence[str], error: Exception) -> str:
+    name = inside[-1] if inside else ""
+    kind = type(model.get_submodule(name)).__name__
+    where = f"layer {name} ({kind})" if name else f"the net ({kind})"
+    text = str(error).strip()
+    first = (text.splitlines() or [type(error).__name__])[0][:160]
+    if "data-dependent" in text.lower() or "GuardOnDataDependent" in type(error).__name__:
+        first = "what it does next depends on the values that it computes"
+    return (
+        f"{where} can't be written to a model file: {first}. Write it with tensor operations alone "
+        f"(torch.where in the place of if), or keep the net in your own code"
+    )
