@@ -52,7 +52,7 @@ def travelled(net: nn.Module, folder: Path, size: int = SIZE) -> Any:
 def images(net: nn.Module, n: int = 3, size: int = SIZE) -> Tensor:
     draws = torch.Generator().manual_seed(n)
     own = torch.randn(n, 3, size, size, generator=draws)
-    return own.to(next(net.parameters()).dtype)
+    return own.to(next(net.parameters(), own).dtype)
 
 
 def close(found: Tensor, expected: Tensor) -> bool:

@@ -199,11 +199,11 @@ class Predictor:
     def predict(
         self, pictures: Picture | Sequence[Picture], *, top: int = 5, batch_size: int = 64
     ) -> list[dict[str, Any]]:
-        """For each picture (or the one) its label, the label's probability, and the ``top`` classes with theirs.
+        """For each picture (or the one) its label with its probability, and the ``top`` classes with theirs.
 
         A picture is a file's path, an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, or one of
-        Pillow's. Where mistakes have costs, the label is the decision of least expected cost. Where the targets
-        are numbers, ``values`` by name instead of a label.
+        Pillow's. Where mistakes have costs, the label is the decision of least expected cost. Where the
+        targets are numbers, ``values`` by name instead of a label.
 
         Raises:
             UserError: if a picture can't be read as an image.

@@ -11,7 +11,18 @@ from torch.nn.utils import parametrize
 
 from convsmith import catalog
 from convsmith.nn import operations
-from convsmith.program import Argument, Array, Form, Layer, Program, Ref, Word
+from convsmith.program import Argument, Array, Form, Layer, Program, Ref, Word, arrays
+
+# What torch.nn has beside layers: they hold others, and have nothing to compute by themselves.
+CONTAINERS = (
+    "Module",
+    "Sequential",
+    "ModuleList",
+    "ModuleDict",
+    "ParameterList",
+    "ParameterDict",
+    "Container",
+)
 
 
 class Held:
@@ -42,11 +53,15 @@ def built(layer: Layer, held: Held) -> nn.Module:
         made: nn.Module = catalog.rebuild(kind, name, attributes)
     else:
         sort = getattr(nn, kind, None)
-        if not (isinstance(sort, type) and issubclass(sort, nn.Module)):
+        if not (isinstance(sort, type) and issubclass(sort, nn.Module) and kind not in CONTAINERS):
             raise ValueError(f"torch.nn has no layer {kind!r}")
         with torch.device("meta"):  # no time and memory for weights that are replaced
             made = sort(**attributes)
+    if not isinstance(made, nn.Module):
+        raise ValueError(f"{layer.kind!r} is no layer")
     for slot, array in layer.arrays.items():
+        if slot not in made._parameters and slot not in made._buffers:
+            raise ValueError(f"a {layer.kind} has no tensor {slot!r}")
         _set(made, slot, held.tensor(array))
     for slot, form in layer.forms.items():
         _install(made, slot, form, held)
@@ -71,7 +86,7 @@ def register(net: nn.Module, name: str, tensor: Tensor) -> None:
     except AttributeError:
         module = nn.Module()
         place(net, owner, module)
-    if not hasattr(module, last):
+    if last not in module._parameters and last not in module._buffers and last not in module._modules:
         _set(module, last, tensor)
 
 
@@ -106,12 +121,10 @@ class Computed(nn.Module):
         self._ops = [(op, operations.operation(op.kind)) for op in form.ops]
         self.names: dict[str, str] = {}
         for op in form.ops:
-            for array in _arrays((op.inputs, tuple(op.attributes.values()))):
+            for array in arrays((op.inputs, tuple(op.attributes.values()))):
                 if array not in form.originals and array not in self.names:
                     last = array.rpartition(".")[2]
-                    self.names[array] = (
-                        last if last not in self.names.values() else f"{last}_{len(self.names)}"
-                    )
+                    self.names[array] = f"{last}_{len(self.names)}" if hasattr(self, last) else last
                     _set(self, self.names[array], held.tensor(array))
 
     def forward(self, *originals: Tensor) -> Tensor:
@@ -139,12 +152,6 @@ class Computed(nn.Module):
 
 def _word(argument: Word, like: Tensor) -> Any:
     return like.device if argument.kind == "device" else operations.constant(argument)
-
-
-def _arrays(argument: Argument) -> list[str]:
-    if isinstance(argument, Array):
-        return [argument.name]
-    return [name for part in argument for name in _arrays(part)] if isinstance(argument, tuple) else []
 
 
 def _install(layer: nn.Module, slot: str, form: Form, held: Held) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from convsmith.errors import UserError
 from convsmith.nn.probe import Before, evaluating
@@ -24,11 +25,25 @@ def _example(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def exported(model: nn.Module, shape: tuple[int, int, int]) -> torch.export.ExportedProgram:
+def exported(
+    model: nn.Module, shape: tuple[int, int, int], *, training: bool = False
+) -> torch.export.ExportedProgram:
+    """The operations of a net for batches of any size, in evaluation mode or in training mode.
+
+    Args:
+        model: not changed.
+        shape: of an image, (C, H, W).
+        training: export what it does in training.
+
+    Raises:
+        UserError: if it can't be exported, with the name of the layer.
+    """
+    _refuse_wrappers(model)
     batch = torch.export.Dim("batch", min=1)
     images = _example(model, shape)
     reason: Exception | None = None
     with evaluating(model), _quiet(), _following(model) as inside:
+        model.train(training)
         # A net that flattens by a view takes no channels_last.
         for example in (images, images.contiguous()):
             inside.clear()
@@ -38,6 +53,30 @@ def exported(model: nn.Module, shape: tuple[int, int, int]) -> torch.export.Expo
                 reason = error
         assert reason is not None
         raise UserError(_why(model, inside, reason)) from None
+
+
+# Classes that hold a net in an attribute, by their names: importing them takes long.
+WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
+
+
+def _refuse_wrappers(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        where = f"layer {name}" if name else "the net"
+        kind = type(module).__name__
+        if kind in WRAPPERS:
+            raise UserError(
+                f"{where} is a wrapper ({kind}), which a model file can't hold; put the net itself in its place: "
+                f"the wrapper's attribute {WRAPPERS[kind]}"
+            )
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UserError(
+                f"{where} is compiled by torch.jit, which a model file can't hold; put the module that was "
+                f"compiled in its place"
+            )
+        if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
+            raise UserError(
+                f"{where} ({kind}) has no weights yet; run the net once on a batch of images, then write it"
+            )
 
 
 @contextmanager

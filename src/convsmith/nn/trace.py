@@ -14,6 +14,7 @@ from convsmith.errors import UserError
 from convsmith.nn import operations
 from convsmith.nn.exporting import exported
 from convsmith.nn.layer_of import SLOTS, WEIGHTED, is_layer, made_by, weighted_layer
+from convsmith.nn.nodes import bound, kind_of, name_of, shape_of, working, written
 from convsmith.program import Argument, Array, Form, Layer, Op, Program, Ref, Word
 
 
@@ -77,18 +78,33 @@ class _Tracer:
         if others:
             raise UserError("a net that reads more than images can't be written to a model file")
         self.values[images] = 0
-        nodes = [node for node in graph.nodes if node.op == "call_function" and not _is_check(node)]
+        nodes = working(graph)
         self.computed = self._from_tensors_alone(nodes)
         for step in self._steps(nodes):
             if isinstance(step, _Call):
                 self._add_call(step)
             elif step not in self.computed:
                 self._add(step)
-        (output,) = graph.output_node().args[0]
-        if not isinstance(output, fx.Node) or output not in self.values:
-            raise UserError("a net that gives more than one tensor, or a constant, can't be written")
+        output = self._output(graph)
         program = Program(self.layers, tuple(self.ops), self.values[output], self.arrays, self.ties)
         return program, self.tensors
+
+    def _output(self, graph: fx.Graph) -> fx.Node:
+        """The one tensor that is the net's output."""
+        shape = self.exported.call_spec.out_spec
+        if shape is None or not shape.is_leaf():
+            raise UserError(
+                f"the net ({type(self.model).__name__}) gives a {_sort(shape)}, and a model file holds nets that "
+                f"give one tensor (N, K); wrap it in a module that picks its logits"
+            )
+        (output,) = graph.output_node().args[0]  # type: ignore[misc]
+        known = isinstance(output, fx.Node) and output in self.values
+        if not known or isinstance(output.meta["val"].shape[0], int):
+            raise UserError(
+                f"the output of the net ({type(self.model).__name__}) isn't computed from the images, or not one "
+                f"row for each; such a net can't be written to a model file"
+            )
+        return output
 
     # ---- tensors
 
@@ -179,7 +195,7 @@ class _Tracer:
 
     def _weighted(self, call: _Call) -> fx.Node | None:
         """The operation of a call that reads the layer's weight."""
-        names = [node for node in call.nodes if _name(node) in WEIGHTED]
+        names = [node for node in call.nodes if name_of(node) in WEIGHTED]
         return names[0] if len(names) == 1 else None
 
     def _add_call(self, call: _Call) -> None:
@@ -199,7 +215,7 @@ class _Tracer:
         parts = name.split(".")
         for length in range(1, len(parts)):
             if ".".join(parts[:length]) in self.layers:
-                return ".".join(parts[: length - 1] + ["_".join(parts[length - 1 :])])
+                return ".".join([*parts[: length - 1], "_".join(parts[length - 1 :])])
         return name
 
     def _layer(self, call: _Call) -> Layer:
@@ -261,12 +277,18 @@ class _Tracer:
 
     def _note(self, node: fx.Node, op: Op) -> None:
         value = node.meta.get("val")
-        shape = _shape(value) if isinstance(value, Tensor) else None
+        shape = shape_of(value) if isinstance(value, Tensor) else None
         self.ops.append(Op(op.kind, op.inputs, op.attributes, shape))
         self.values[node] = len(self.ops)
 
     def _op(self, node: fx.Node, values: dict[fx.Node, int]) -> Op:
-        kind = _kind(node)
+        kind = kind_of(node)
+        for given in written(node):
+            if given in self.of_node:
+                raise UserError(
+                    f"the net changes its tensor {self.of_node[given].name} when it answers, and a model file "
+                    f"holds nets that answer the same twice; change it in training alone (if self.training)"
+                )
         inputs = [self._argument(given, values) for given in node.args]
         attributes = {key: self._argument(given, values) for key, given in node.kwargs.items()}
         flag = operations.MODES.get(kind)
@@ -291,10 +313,10 @@ class _Tracer:
 
     def _promoted(self, node: fx.Node) -> Op | None:
         """An operation with the weight of a module that isn't one of torch's layers, as the call of one."""
-        name = _name(node)
+        name = name_of(node)
         if name not in WEIGHTED:
             return None
-        given = _bound(node)
+        given = bound(node)
         images, weight = given["input"], given["weight"]
         tensors = {slot: given[slot] for slot in SLOTS if isinstance(given.get(slot), fx.Node)}
         slots = {slot: self.of_node[own].name for slot, own in tensors.items() if own in self.of_node}
@@ -331,43 +353,7 @@ class _Tracer:
         return None if not path or any(other.startswith(f"{path}.") for other in self.layers) else path
 
 
-def _is_check(node: fx.Node) -> bool:
-    return not node.users and any(word in str(node.target) for word in operations.CHECKS)
-
-
-def _name(node: fx.Node) -> str:
-    """``conv2d`` of ``aten.conv2d.default``; empty for what is no ATen operator, or another overload."""
-    parts = str(node.target).split(".")
-    return parts[1] if parts[0] == "aten" and parts[-1] in ("default", "padding") else ""
-
-
-def _kind(node: fx.Node) -> str:
-    target = node.target
-    kind = f"size.{target.__name__}" if target in operations.SIZES.values() else str(target)  # type: ignore[union-attr]
-    try:
-        operations.operation(kind)
-    except ValueError:
-        stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
-        where = f"layer {stack[-1]}" if stack and stack[-1] else "the net"
-        raise UserError(
-            f"{where} uses {kind}, which a model file can't hold; write it with torch's plain operations, or "
-            f"keep the net in your own code"
-        ) from None
-    return kind
-
-
-def _shape(value: Tensor) -> tuple[int, ...] | None:
-    """Sizes without the batch, where they are numbers."""
-    sizes = list(value.shape[1:])
-    return tuple(sizes) if all(isinstance(size, int) for size in sizes) else None
-
-
-def _bound(node: fx.Node) -> dict[str, Any]:
-    """Arguments of an ATen operator by name, defaults included."""
-    given = {}
-    for place, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
-        if place < len(node.args):
-            given[argument.name] = node.args[place]
-        else:
-            given[argument.name] = node.kwargs.get(argument.name, argument.default_value)
-    return given
+def _sort(spec: Any) -> str:
+    """The name of what a net gives in the place of a tensor."""
+    sort = getattr(spec, "type", None)
+    return sort.__name__ if isinstance(sort, type) else "structure of several parts"

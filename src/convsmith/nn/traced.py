@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from convsmith.errors import UserError
@@ -17,7 +17,7 @@ from convsmith.program import Argument, Array, Op, Program, Ref, Word, refs
 class Traced(nn.Module):
     """The net that a program describes: input (N, C, H, W), output (N, K); it trains as any other.
 
-    Its layers are those of ``torch.nn`` (a masked weight is a parametrization), under the names that they had.
+    Its layers are those of ``torch.nn`` (a masked weight is a parametrization), under their old names.
     ``forward_features``, ``forward_head``, ``get_classifier`` and ``reset_classifier`` are timm's.
 
     Args:
@@ -38,11 +38,11 @@ class Traced(nn.Module):
 
     def __init__(self, program: Program, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.output = program.output
-        self._ops = [(op, _caller(op)) for op in program.ops]
-        self._dying = _dying(program)
-        self._sizes = _sizes(program)
-        self._maps, self._head = _cuts(program, self._sizes)
+        sizes = _sizes(program)
+        maps, head = _cuts(program, sizes)
+        calls = [(op, _caller(op)) for op in program.ops]
+        # One attribute: layers may have any name, and "output" is a usual one.
+        self._of_program = _Way(calls, _dying(program), sizes, program.output, maps, head)
         held = Held(program, tensors)
         for name, layer in program.layers.items():
             place(self, name, built(layer, held))
@@ -51,17 +51,17 @@ class Traced(nn.Module):
                 register(self, name, held.tensor(name))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._run(x, 0, self.output)
+        return self._run(x, 0, self._of_program.output)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last maps (N, D, h, w) that all else is computed from; where there are none, the features."""
-        return self._run(x, 0, self._maps)
+        return self._run(x, 0, self._of_program.maps)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """From what ``forward_features`` gives to logits (N, K), or to what the classifier reads, (N, D)."""
         if not pre_logits:
-            return self._run(x, self._maps, self.output)
-        vectors = self._run(x, self._maps, self._classifier_input())
+            return self._run(x, self._of_program.maps, self._of_program.output)
+        vectors = self._run(x, self._of_program.maps, self._classifier_input())
         return vectors.mean((2, 3)) if vectors.ndim == 4 else vectors
 
     def get_classifier(self) -> nn.Module:
@@ -75,7 +75,7 @@ class Traced(nn.Module):
     @property
     def ends_in_classifier(self) -> bool:
         """Whether the classifier's output is the net's."""
-        return self._head is not None and self._head + 1 == self.output
+        return self._of_program.head is not None and self._of_program.head + 1 == self._of_program.output
 
     @property
     def num_features(self) -> int:
@@ -99,33 +99,46 @@ class Traced(nn.Module):
         self.set_submodule(self._classifier_name(), new)
 
     def _classifier_input(self) -> int:
-        if self._head is None:
+        if self._of_program.head is None:
             raise UserError("this net has no layer that could be called its classifier")
-        return refs(self._ops[self._head][0].inputs)[0]
+        return refs(self._of_program.calls[self._of_program.head][0].inputs)[0]
 
     def _classifier_name(self) -> str:
         self._classifier_input()
-        assert self._head is not None
-        return str(self._ops[self._head][0].inputs[0])
+        assert self._of_program.head is not None
+        return str(self._of_program.calls[self._of_program.head][0].inputs[0])
 
     def _run(self, x: Tensor, first: int, last: int) -> Tensor:
         """Value ``last``, where ``x`` is value ``first``."""
+        way = self._of_program
         values: dict[int, Any] = {first: x}
         if first:  # sizes of the batch, which were computed before this place
             values[0] = x
-            for size in sorted(size for size in self._sizes if size <= first):
-                op, call = self._ops[size - 1]
+            for size in sorted(size for size in way.sizes if size <= first):
+                op, call = way.calls[size - 1]
                 values[size] = call(self, op, values, x)
         for number in range(first, last):
-            op, call = self._ops[number]
+            op, call = way.calls[number]
             values[number + 1] = call(self, op, values, x)
-            for dead in self._dying[number]:
+            for dead in way.dying[number]:
                 values.pop(dead, None)
         found: Tensor = values[last]
         return found
 
 
 Call = Callable[[Traced, Op, dict[int, Any], Tensor], Any]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A program made ready: calls in order, which values each leaves behind, and the places of its parts."""
+
+    calls: list[tuple[Op, Call]]
+    dying: list[list[int]]
+    sizes: set[int]
+    output: int
+    maps: int
+    head: int | None
 
 
 def _caller(op: Op) -> Call:
