@@ -24,7 +24,7 @@ def posteriors(outputs: Floats) -> Floats:
 
 
 def decisions(probabilities: Floats, signature: Signature) -> npt.NDArray[np.int64]:
-    """The class decided for in each row, (N,): of least expected cost where costs are known, else likeliest."""
+    """The class decided for, (N,): of least expected cost where costs are known, else the likeliest."""
     if signature.costs is None:
         return np.asarray(probabilities.argmax(1))
     return np.asarray((probabilities @ np.array(signature.costs)).argmin(1))

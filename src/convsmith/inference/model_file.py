@@ -1,4 +1,4 @@
-"""The one door of every net: ``model.safetensors`` with ``model.json`` beside it, written and read here alone.
+"""The one door of every net: ``model.safetensors`` with ``model.json`` beside it, written and read here.
 
 ``model.json`` says what the net is: a name of the catalogue with its arguments (``spec``), a program, or
 members that answer together. The weight file carries the same description and a digest of both, so that it
@@ -87,9 +87,10 @@ def draft(predictor: Predictor) -> Draft:
 def write(folder: str | Path, predictor: Predictor) -> Path:
     """Write a net with its preprocessing and classes; what was there before stays until all is well.
 
-    A net that the catalogue builds is written as its name; any other (pruned, factorized, masked, your own) as
-    a program, if it can be exported: :func:`convsmith.nn.trace.trace` says what can't. What of its training a
-    program can't carry (random depth, a backward pass of its own) is a warning with the layers' names.
+    A net that the catalogue builds is written as its name; any other (pruned, factorized, masked, your own)
+    as a program, if it can be exported: :func:`convsmith.nn.trace.trace` says what can't. What of its
+    training a program can't carry (random depth, a backward pass of its own) is a warning with the layers'
+    names.
 
     Args:
         folder: made if it isn't there.
@@ -169,13 +170,13 @@ def _tried(predictor: Predictor, place: Path) -> None:
 def _unfit(place: Path, reason: Exception | str) -> UserError:
     first = (str(reason).splitlines() or [type(reason).__name__])[0][:200]
     return UserError(
-        f"{shown(place)}: model.json and the weights don't fit together ({first}); restore both from a copy, or "
-        f"train again"
+        f"{shown(place)}: model.json and the weights don't fit together ({first}); restore both from a copy, "
+        f"or train again"
     )
 
 
 def describes(path: str | Path) -> bool:
-    """Whether a place holds a net that says what it is: a run, a model folder, or a weight file of convsmith."""
+    """Whether a place holds a net that says what it is: a run, a model folder, or a weight file of ours."""
     place = Path(path).expanduser()
     weights = place / WEIGHTS if place.is_dir() else place
     if not weights.is_file():
@@ -187,7 +188,7 @@ def describes(path: str | Path) -> bool:
 
 
 def _description(text: str | None, beside: Path, place: Path) -> Mapping[str, Any]:
-    """What the net is: as the file beside the weights says, which must be the one that they were written with."""
+    """What the file beside the weights says, which must be the one that they were written with."""
     if not beside.exists():
         if text is None:
             raise UserError(f"{shown(place)} holds no trained model: {beside.name} is missing")
@@ -204,7 +205,8 @@ def _description(text: str | None, beside: Path, place: Path) -> Mapping[str, An
         )
     if text is None and found.get("format") != 1:
         raise UserError(
-            f"{shown(place)} is not the weight file that {beside.name} was written with; restore it from a copy"
+            f"{shown(place)} is not the weight file that {beside.name} was written with; restore it from a "
+            f"copy"
         )
     return found
 
@@ -284,7 +286,7 @@ def _unpacked(content: bytes, file: Path) -> tuple[dict[str, Tensor], str | None
     text = notes.get("convsmith")
     if text is not None and notes.get("digest") != _digest(tensors, text):
         raise UserError(
-            f"{shown(file)} is damaged: its tensors or its description aren't those that were written; restore "
-            f"it from a copy"
+            f"{shown(file)} is damaged: its tensors or its description aren't those that were written; "
+            f"restore it from a copy"
         )
     return tensors, text

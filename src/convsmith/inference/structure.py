@@ -85,8 +85,8 @@ def structure_of(net: Pipeline | Ensemble) -> Structure:
         again = Traced(program, tensors)
     except KeyError as error:  # torch's: attribute 'num_classes' already exists
         raise UserError(
-            f"a layer or tensor of the net has a name that a net read from a file uses itself ({error.args[0]}); "
-            f"rename it"
+            f"a layer or tensor of the net has a name that a net read from a file uses itself "
+            f"({error.args[0]}); rename it"
         ) from None
     said = noticed(net.model, again, shape)
     return Structure({"program": program.to_json(), **reads}, tuple(tensors), constants, findings=said)
@@ -194,20 +194,20 @@ def check(
     found = _difference(net, again.to(device), size, channels)
     if not found <= _tolerance(net):
         raise UserError(
-            f"the net can't be written to a model file: read again it answers otherwise (by {found:.2g} of its "
-            f"outputs' size). It may draw random numbers, keep a state, or branch on the number of images when "
-            f"it answers"
+            f"the net can't be written to a model file: read again it answers otherwise (by {found:.2g} of "
+            f"its outputs' size). It may draw random numbers, keep a state, or branch on the number of "
+            f"images when it answers"
         )
     shape = tuple(again.outputs(torch.zeros(1, size, size, channels, dtype=torch.uint8)).shape)
     if shape != (1, outputs):
         raise UserError(
-            f"the net gives {shape} for one image, and its signature names {outputs} outputs, so (1, {outputs}); "
-            f"give it that many outputs, or name each of them"
+            f"the net gives {shape} for one image, and its signature names {outputs} outputs, so (1, "
+            f"{outputs}); give it that many outputs, or name each of them"
         )
 
 
 def _difference(net: Pipeline | Ensemble, other: Pipeline | Ensemble, size: int, channels: int) -> float:
-    """Largest difference of two nets' outputs, over the outputs' size, for batches of three and of one image."""
+    """Largest difference of two nets' outputs, over their size, for batches of three and of one image."""
     draws = torch.Generator().manual_seed(0)
     # Neither is the size of batch that a net is traced with.
     pixels = torch.randint(0, 256, (3, size, size, channels), dtype=torch.uint8, generator=draws)

@@ -65,8 +65,8 @@ def _refuse_wrappers(model: nn.Module) -> None:
         kind = type(module).__name__
         if kind in WRAPPERS:
             raise UserError(
-                f"{where} is a wrapper ({kind}), which a model file can't hold; put the net itself in its place: "
-                f"the wrapper's attribute {WRAPPERS[kind]}"
+                f"{where} is a wrapper ({kind}), which a model file can't hold; put the net itself in its "
+                f"place: the wrapper's attribute {WRAPPERS[kind]}"
             )
         if isinstance(module, torch.jit.ScriptModule):
             raise UserError(

@@ -18,7 +18,7 @@ INSTEAD = {
 
 
 def working(graph: fx.Graph) -> list[fx.Node]:
-    """The operations of a graph in order, without what an export only checks and what only the checks read."""
+    """The operations of a graph in order, without checks and what only the checks read."""
     kept: dict[fx.Node, None] = {}
     for node in reversed(graph.nodes):
         if node.op == "call_function" and not _is_check(node):

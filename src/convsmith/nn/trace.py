@@ -94,15 +94,16 @@ class _Tracer:
         shape = self.exported.call_spec.out_spec
         if shape is None or not shape.is_leaf():
             raise UserError(
-                f"the net ({type(self.model).__name__}) gives a {_sort(shape)}, and a model file holds nets that "
-                f"give one tensor (N, K); wrap it in a module that picks its logits"
+                f"the net ({type(self.model).__name__}) gives a {_sort(shape)}, and a model file holds nets "
+                f"that give one tensor (N, K); wrap it in a module that picks its logits"
             )
-        (output,) = graph.output_node().args[0]  # type: ignore[misc]
+        given: Any = graph.output_node().args[0]
+        output = given[0]
         known = isinstance(output, fx.Node) and output in self.values
-        if not known or isinstance(output.meta["val"].shape[0], int):
+        if not isinstance(output, fx.Node) or not known or isinstance(output.meta["val"].shape[0], int):
             raise UserError(
-                f"the output of the net ({type(self.model).__name__}) isn't computed from the images, or not one "
-                f"row for each; such a net can't be written to a model file"
+                f"the output of the net ({type(self.model).__name__}) isn't computed from the images, or not "
+                f"one row for each; such a net can't be written to a model file"
             )
         return output
 
@@ -286,8 +287,8 @@ class _Tracer:
         for given in written(node):
             if given in self.of_node:
                 raise UserError(
-                    f"the net changes its tensor {self.of_node[given].name} when it answers, and a model file "
-                    f"holds nets that answer the same twice; change it in training alone (if self.training)"
+                    f"the net changes its tensor {self.of_node[given].name} when it answers, and a model "
+                    f"file holds nets that answer the same twice; change it only if self.training"
                 )
         inputs = [self._argument(given, values) for given in node.args]
         attributes = {key: self._argument(given, values) for key, given in node.kwargs.items()}

@@ -25,9 +25,9 @@ COMPUTED = ".parametrizations."
 def noticed(model: nn.Module, again: Traced, shape: tuple[int, int, int]) -> tuple[Finding, ...]:
     """A finding if the two nets answer or learn otherwise in training mode, with the layers' names.
 
-    One step of each is compared, on a copy in float64 with the same random numbers: dropout draws the same, while
-    stochastic depth, ``if self.training`` and a ``torch.autograd.Function`` with a backward of its own are not
-    in a program.
+    One step of each is compared, on a copy in float64 with the same random numbers: dropout draws the same,
+    while stochastic depth, ``if self.training`` and a ``torch.autograd.Function`` with a backward of its own
+    are not in a program.
 
     Args:
         model: the net; not changed.
@@ -52,8 +52,8 @@ def noticed(model: nn.Module, again: Traced, shape: tuple[int, int, int]) -> tup
             seen=f"{_listed(layers)} in training what a program can't carry",
             means="the net opened from this file answers as this one, and trains without that",
             change="to train it further, make it by your own code and load the file's weights into it",
-            why="a program holds what a net does when it answers: random depth, branches on self.training and "
-            "backward passes of their own are code",
+            why="a program holds what a net does when it answers: random depth, branches on self.training "
+            "and backward passes of their own are code",
             name="trains_otherwise",
         ),
     )
