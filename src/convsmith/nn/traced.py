@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,9 +40,14 @@ class Traced(nn.Module):
         super().__init__()
         sizes = _sizes(program)
         maps, head = _cuts(program, sizes)
-        calls = [(op, _caller(op)) for op in program.ops]
+        called = (
+            None
+            if head is None
+            else (head, str(program.ops[head].inputs[0]), refs(program.ops[head].inputs)[0])
+        )
+        calls = list(map(_caller, program.ops))
         # One attribute: layers may have any name, and "output" is a usual one.
-        self._of_program = _Way(calls, _dying(program), sizes, program.output, maps, head)
+        self._of_program = _Way(calls, _dying(program), sizes, program.output, maps, called)
         held = Held(program, tensors)
         for name, layer in program.layers.items():
             place(self, name, built(layer, held))
@@ -61,7 +66,7 @@ class Traced(nn.Module):
         """From what ``forward_features`` gives to logits (N, K), or to what the classifier reads, (N, D)."""
         if not pre_logits:
             return self._run(x, self._of_program.maps, self._of_program.output)
-        vectors = self._run(x, self._of_program.maps, self._classifier_input())
+        vectors = self._run(x, self._of_program.maps, self._classifier()[2])
         return vectors.mean((2, 3)) if vectors.ndim == 4 else vectors
 
     def get_classifier(self) -> nn.Module:
@@ -70,12 +75,13 @@ class Traced(nn.Module):
         Raises:
             UserError: if the net has no such layer.
         """
-        return self.get_submodule(self._classifier_name())
+        return self.get_submodule(self._classifier()[1])
 
     @property
     def ends_in_classifier(self) -> bool:
         """Whether the classifier's output is the net's."""
-        return self._of_program.head is not None and self._of_program.head + 1 == self._of_program.output
+        head = self._of_program.head
+        return head is not None and head[0] + 1 == self._of_program.output
 
     @property
     def num_features(self) -> int:
@@ -96,79 +102,88 @@ class Traced(nn.Module):
             new: nn.Module = nn.Conv2d(old.in_channels, num_classes, **window, **like)
         else:
             new = nn.Linear(self.num_features, num_classes, **like)
-        self.set_submodule(self._classifier_name(), new)
+        self.set_submodule(self._classifier()[1], new)
 
-    def _classifier_input(self) -> int:
+    def _classifier(self) -> tuple[int, str, int]:
+        """The operation that is the classifier, the layer's name, and the value that it reads."""
         if self._of_program.head is None:
             raise UserError("this net has no layer that could be called its classifier")
-        return refs(self._of_program.calls[self._of_program.head][0].inputs)[0]
-
-    def _classifier_name(self) -> str:
-        self._classifier_input()
-        assert self._of_program.head is not None
-        return str(self._of_program.calls[self._of_program.head][0].inputs[0])
+        return self._of_program.head
 
     def _run(self, x: Tensor, first: int, last: int) -> Tensor:
         """Value ``last``, where ``x`` is value ``first``."""
         way = self._of_program
-        values: dict[int, Any] = {first: x}
+        values: list[Any] = [None] * (last + 1)
+        values[first] = x
         if first:  # sizes of the batch, which were computed before this place
             values[0] = x
             for size in sorted(size for size in way.sizes if size <= first):
-                op, call = way.calls[size - 1]
-                values[size] = call(self, op, values, x)
+                values[size] = way.calls[size - 1](self, values, x)
         for number in range(first, last):
-            op, call = way.calls[number]
-            values[number + 1] = call(self, op, values, x)
+            values[number + 1] = way.calls[number](self, values, x)
             for dead in way.dying[number]:
-                values.pop(dead, None)
+                values[dead] = None
         found: Tensor = values[last]
         return found
 
 
-Call = Callable[[Traced, Op, dict[int, Any], Tensor], Any]
+Call = Callable[[Traced, list[Any], Tensor], Any]
 
 
 @dataclass(frozen=True)
 class _Way:
     """A program made ready: calls in order, which values each leaves behind, and the places of its parts."""
 
-    calls: list[tuple[Op, Call]]
+    calls: list[Call]
     dying: list[list[int]]
     sizes: set[int]
     output: int
     maps: int
-    head: int | None
+    head: tuple[int, str, int] | None
 
 
 def _caller(op: Op) -> Call:
     """How an operation is carried out, decided once."""
     if op.kind == "layer":
-        path = str(op.inputs[0]).split(".")
-        (read,) = refs(op.inputs)
-
-        def call_layer(net: Traced, op: Op, values: dict[int, Any], x: Tensor) -> Any:
-            layer: Any = net
-            for part in path:
-                layer = layer._modules[part]
-            return layer(values[read])
-
-        return call_layer
+        return _layer_caller(op)
     function = operations.operation(op.kind)
     inputs = operations.plain(op.inputs)
     attributes = {key: operations.plain(value) for key, value in op.attributes.items()}
+    if not attributes and all(isinstance(own, Ref) or operations.fixed(own) for own in inputs):
+        # The usual case, x + y, without a search through its arguments.
+        places = [own.value if isinstance(own, Ref) else None for own in inputs]
+        given = list(zip(places, inputs))
 
-    def call(net: Traced, op: Op, values: dict[int, Any], x: Tensor) -> Any:
+        def call_plainly(net: Traced, values: list[Any], x: Tensor) -> Any:
+            return function(*[own if place is None else values[place] for place, own in given])
+
+        return call_plainly
+
+    def call(net: Traced, values: list[Any], x: Tensor) -> Any:
         find = _Finder(net, values, x)
         return function(*map(find, inputs), **{key: find(value) for key, value in attributes.items()})
 
     return call
 
 
+def _layer_caller(op: Op) -> Call:
+    *around, last = str(op.inputs[0]).split(".")
+    (read,) = refs(op.inputs)
+
+    def call_layer(net: Traced, values: list[Any], x: Tensor) -> Any:
+        # By name each time: a layer may have been replaced.
+        layers: Any = net._modules
+        for part in around:
+            layers = layers[part]._modules
+        return layers[last](values[read])
+
+    return call_layer
+
+
 class _Finder:
     """What an argument is, in one run."""
 
-    def __init__(self, net: nn.Module, values: Mapping[int, Any], x: Tensor) -> None:
+    def __init__(self, net: nn.Module, values: Sequence[Any], x: Tensor) -> None:
         self.net = net
         self.values = values
         self.x = x
