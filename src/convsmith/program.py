@@ -88,8 +88,8 @@ class Layer:
 class Program:
     """Layers by their dotted names, operations in order, and the number of the value that is the output.
 
-    ``arrays`` say of each stored tensor whether it is a ``"parameter"`` or a ``"buffer"``; ``ties`` name
-    parameters that are another one (shared weights).
+    ``arrays`` say of each stored tensor whether it is a ``"parameter"``, a ``"buffer"``, or a ``"constant"``
+    that isn't part of the net's state; ``ties`` name parameters that are another one (shared weights).
     """
 
     layers: Mapping[str, Layer]
@@ -157,8 +157,8 @@ def _check(program: Program) -> None:
         if other not in program.arrays or name in program.arrays:
             raise ValueError(f"tensor {name!r} is tied to {other!r}, which isn't there")
     for sort in program.arrays.values():
-        if sort not in ("parameter", "buffer"):
-            raise ValueError(f"a tensor is a parameter or a buffer, not {sort!r}")
+        if sort not in ("parameter", "buffer", "constant"):
+            raise ValueError(f"a tensor is a parameter, a buffer or a constant, not {sort!r}")
 
 
 def _read(op: Op) -> Argument:

@@ -164,6 +164,8 @@ def _spec(net: Pipeline) -> dict[str, Any] | None:
     own, other = model.state_dict(), again.state_dict()
     if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in other.items()}:
         return None
+    if repr(again) != repr(model):
+        return None  # a dropout's rate, a batch norm's momentum
     _fill(again, own)
     device = next((tensor.device for tensor in own.values()), torch.device("cpu"))
     # What it was made from doesn't tell what was done to it since: the answers do.

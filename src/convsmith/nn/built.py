@@ -34,6 +34,10 @@ class Held:
         self.made: dict[str, Tensor] = {}
         self.used: set[str] = set()
 
+    def lasts(self, name: str) -> bool:
+        """Whether a buffer is part of the net's state."""
+        return self.program.arrays[self.program.ties.get(name, name)] != "constant"
+
     def tensor(self, name: str) -> Tensor:
         self.used.add(name)
         name = self.program.ties.get(name, name)
@@ -62,23 +66,23 @@ def built(layer: Layer, held: Held) -> nn.Module:
     for slot, array in layer.arrays.items():
         if slot not in made._parameters and slot not in made._buffers:
             raise ValueError(f"a {layer.kind} has no tensor {slot!r}")
-        _set(made, slot, held.tensor(array))
+        _set(made, slot, held.tensor(array), persistent=held.lasts(array))
     for slot, form in layer.forms.items():
         _install(made, slot, form, held)
     return made
 
 
-def _set(module: nn.Module, name: str, tensor: Tensor) -> None:
+def _set(module: nn.Module, name: str, tensor: Tensor, *, persistent: bool = True) -> None:
     """Make a tensor the parameter or buffer of this name, in the place of the one that is there."""
     for held in (module._parameters, module._buffers):
         held.pop(name, None)
     if isinstance(tensor, nn.Parameter):
         module.register_parameter(name, tensor)
     else:
-        module.register_buffer(name, tensor)
+        module.register_buffer(name, tensor, persistent=persistent)
 
 
-def register(net: nn.Module, name: str, tensor: Tensor) -> None:
+def register(net: nn.Module, name: str, tensor: Tensor, *, persistent: bool) -> None:
     """Keep a tensor that no layer has under its own name."""
     owner, _, last = name.rpartition(".")
     try:
@@ -87,7 +91,7 @@ def register(net: nn.Module, name: str, tensor: Tensor) -> None:
         module = nn.Module()
         place(net, owner, module)
     if last not in module._parameters and last not in module._buffers and last not in module._modules:
-        _set(module, last, tensor)
+        _set(module, last, tensor, persistent=persistent)
 
 
 def place(net: nn.Module, name: str, layer: nn.Module) -> None:
@@ -125,7 +129,7 @@ class Computed(nn.Module):
                 if array not in form.originals and array not in self.names:
                     last = array.rpartition(".")[2]
                     self.names[array] = f"{last}_{len(self.names)}" if hasattr(self, last) else last
-                    _set(self, self.names[array], held.tensor(array))
+                    _set(self, self.names[array], held.tensor(array), persistent=held.lasts(array))
 
     def forward(self, *originals: Tensor) -> Tensor:
         given = dict(zip(self.originals, originals))

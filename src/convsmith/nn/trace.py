@@ -111,11 +111,17 @@ class _Tracer:
 
     def _keep_tensors(self) -> None:
         """Parameters and buffers by name, each once; the exporter's constants."""
-        for sort, named in (
+        passing = {
+            f"{name}.{buffer}" if name else buffer
+            for name, module in self.modules.items()
+            for buffer in module._non_persistent_buffers_set
+        }
+        for kind, named in (
             ("parameter", self.model.named_parameters(remove_duplicate=False)),
             ("buffer", self.model.named_buffers(remove_duplicate=False)),
         ):
             for name, tensor in named:
+                sort = "constant" if name in passing else kind
                 first = self.of_tensor.setdefault(id(tensor), name)
                 if first != name:
                     self.ties[name] = first
@@ -123,7 +129,7 @@ class _Tracer:
                     self.arrays[name], self.tensors[name] = sort, tensor.detach()
         for name, value in self.exported.constants.items():
             if isinstance(value, Tensor) and name not in self.arrays and name not in self.ties:
-                self.arrays[name], self.tensors[name] = "buffer", value.detach()
+                self.arrays[name], self.tensors[name] = "constant", value.detach()
 
     def _placeholders(self, graph: fx.Graph) -> list[fx.Node]:
         """The graph's inputs that are images; the others become stored tensors."""
@@ -335,7 +341,7 @@ class _Tracer:
             slots["num_batches_tracked"] = f"{path}.num_batches_tracked"
         forms = {"weight": self._form(weight, path)} if computed else {}
         learned = [*slots.values(), *(name for form in forms.values() for name in form.originals)]
-        if all(self.arrays[name] == "buffer" for name in learned) and name != "batch_norm":
+        if all(self.arrays[name] != "parameter" for name in learned) and name != "batch_norm":
             return None  # a fixed filter
         layer = weighted_layer(name, given, slots, forms)
         if self.layers.setdefault(path, layer) != layer:

@@ -53,7 +53,7 @@ class Traced(nn.Module):
             place(self, name, built(layer, held))
         for name in (*program.arrays, *program.ties):
             if name not in held.used:
-                register(self, name, held.tensor(name))
+                register(self, name, held.tensor(name), persistent=held.lasts(name))
 
     def forward(self, x: Tensor) -> Tensor:
         return self._run(x, 0, self._of_program.output)
