@@ -29,8 +29,7 @@ from convsmith.findings import Finding
 from convsmith.inference.ensemble import Ensemble
 from convsmith.inference.pipeline import Pipeline
 from convsmith.inference.predictor import Predictor
-from convsmith.inference.structure import Structure, check, inside, net_of, structure_of
-from convsmith.nn.normalizer import Normalizer
+from convsmith.inference.structure import Structure, check, inside, net_of, normalizer_of, structure_of
 
 FORMAT = 2
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
@@ -157,17 +156,17 @@ def load(path: str | Path) -> Predictor:
 
 def _tried(predictor: Predictor, place: Path) -> None:
     """Let a net from a file answer once: a description may call layers and operations with anything."""
-    black = torch.zeros(1, predictor.size, predictor.size, predictor.channels, dtype=torch.uint8)
     try:
-        found = tuple(predictor.outputs(black).shape)
+        shape = (1, predictor.size, predictor.size, predictor.channels)
+        outputs = predictor.outputs(torch.zeros(shape, dtype=torch.uint8))
+        if tuple(outputs.shape) != (1, len(predictor.classes)):
+            raise ValueError(f"the net gives {tuple(outputs.shape)} for {len(predictor.classes)} classes")
+        predictor.answers(outputs, top=1)
     except Exception as error:  # whatever a foreign description makes torch raise
         raise _unfit(place, error) from None
-    expected = (1, len(predictor.classes))
-    if found != expected:
-        raise _unfit(place, f"the net gives {found} for an image, its classes are {expected}")
 
 
-def _unfit(place: Path, reason: Exception | str) -> UserError:
+def _unfit(place: Path, reason: Exception) -> UserError:
     first = (str(reason).splitlines() or [type(reason).__name__])[0][:200]
     return UserError(
         f"{shown(place)}: model.json and the weights don't fit together ({first}); restore both from a copy, "
@@ -254,8 +253,7 @@ def _first_format(
     with torch.random.fork_rng(devices=[]):
         model: nn.Module = catalog.build("model", spec, num_classes=len(signature.classes), **given)
     model.load_state_dict(inside(tensors, "model."))
-    normalizer = Normalizer(tensors["normalizer.mean"], tensors["normalizer.std"])
-    return Pipeline(model.to(memory_format=torch.channels_last), normalizer, signature.size)
+    return Pipeline(model.to(memory_format=torch.channels_last), normalizer_of(tensors), signature.size)
 
 
 def tensors_of(file: Path) -> tuple[dict[str, Tensor], str | None]:

@@ -216,12 +216,14 @@ class Predictor:
             chunk = pictures[start : start + batch_size]
             names = [{"file": str(picture)} if isinstance(picture, str | Path) else {} for picture in chunk]
             outputs = self.outputs(torch.from_numpy(np.stack([self.read(picture) for picture in chunk])))
-            if self.encoding is not None and self.encoding.numeric:
-                rows = self.encoding.decode(outputs).tolist()
-                found = [{"values": dict(zip(self.columns, row))} for row in rows]
-            else:
-                found = answers(outputs.numpy(), self.signature, top)
-            yield from ({**name, **answer} for name, answer in zip(names, found))
+            yield from ({**name, **answer} for name, answer in zip(names, self.answers(outputs, top)))
+
+    def answers(self, outputs: Tensor, top: int = 5) -> list[dict[str, Any]]:
+        """What :meth:`predict` says of a picture, for each row of outputs (N, K)."""
+        if self.encoding is not None and self.encoding.numeric:
+            rows = self.encoding.decode(outputs).tolist()
+            return [{"values": dict(zip(self.columns, row, strict=True))} for row in rows]
+        return answers(outputs.numpy(), self.signature, top)
 
     def read(self, picture: Picture) -> Pixels:
         """A picture as the net takes it, (size, size, channels) uint8.

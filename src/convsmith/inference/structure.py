@@ -113,8 +113,19 @@ def net_of(given: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Pipeline 
         model = Traced(Program.from_json(given["program"]), own)
     last = bool(given.get("channels_last", True))
     model = model.to(memory_format=torch.channels_last) if last else model
-    normalizer = Normalizer(tensors["normalizer.mean"], tensors["normalizer.std"])
-    return Pipeline(model, normalizer, int(given["size"]), channels_last=last)
+    return Pipeline(model, normalizer_of(tensors), int(given["size"]), channels_last=last)
+
+
+def normalizer_of(tensors: Mapping[str, Tensor]) -> Normalizer:
+    """The normalizer among a file's tensors.
+
+    Raises:
+        KeyError, ValueError: if it isn't there, or of other shapes.
+    """
+    mean, std = tensors["normalizer.mean"], tensors["normalizer.std"]
+    if std.ndim != 1 or mean.ndim not in (1, 3) or mean.shape[-1] != std.shape[0]:
+        raise ValueError(f"a normalizer has no mean {tuple(mean.shape)} with a deviation {tuple(std.shape)}")
+    return Normalizer(mean, std)
 
 
 def inside(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

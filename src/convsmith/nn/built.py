@@ -64,12 +64,25 @@ def built(layer: Layer, held: Held) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise ValueError(f"{layer.kind!r} is no layer")
     for slot, array in layer.arrays.items():
-        if slot not in made._parameters and slot not in made._buffers:
+        own = {**made._parameters, **made._buffers}
+        if slot not in own:
             raise ValueError(f"a {layer.kind} has no tensor {slot!r}")
+        _compare(layer, slot, own[slot], held.tensor(array), technique)
         _set(made, slot, held.tensor(array), persistent=held.lasts(array))
     for slot, form in layer.forms.items():
+        promised = getattr(made, slot)
         _install(made, slot, form, held)
+        _compare(layer, slot, promised, getattr(made, slot), technique)
     return made
+
+
+def _compare(layer: Layer, slot: str, promised: Tensor | None, given: Tensor, technique: str) -> None:
+    """Refuse a tensor that isn't as a layer's arguments say; those of this package may have lost channels."""
+    if promised is not None and promised.shape != given.shape and not technique:
+        raise ValueError(
+            f"a {layer.kind} of these arguments has a {slot} {tuple(promised.shape)}, not "
+            f"{tuple(given.shape)}"
+        )
 
 
 def _set(module: nn.Module, name: str, tensor: Tensor, *, persistent: bool = True) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from convsmith import catalog
@@ -70,13 +70,23 @@ def _arguments(module: nn.Module, sort: type[nn.Module]) -> tuple[str, dict[str,
 
 def _measured(module: nn.Module) -> dict[str, Argument]:
     """Channels as the weights have them: what was pruned may still say what it was."""
+    weight = getattr(module, "weight", None)
+    shape: tuple[int, ...] = tuple(weight.shape) if isinstance(weight, Tensor) else ()
     if isinstance(module, nn.Linear):
-        return {"in_features": module.weight.shape[1], "out_features": module.weight.shape[0]}
+        return {"in_features": shape[1], "out_features": shape[0]}
+    if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        return {"in_channels": shape[0], "out_channels": shape[1] * module.groups}
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        outputs, inputs = module.weight.shape[:2]
-        return {"in_channels": inputs * module.groups, "out_channels": outputs}
-    if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-        return {"num_features": len(module.running_mean)}
+        return {"in_channels": shape[1] * module.groups, "out_channels": shape[0]}
+    if isinstance(module, nn.modules.batchnorm._NormBase) and (shape or module.running_mean is not None):
+        mean = module.running_mean
+        return {"num_features": shape[0] if shape else len(mean) if mean is not None else 0}
+    if isinstance(module, nn.PReLU):
+        return {"num_parameters": shape[0]}
+    if isinstance(module, nn.GroupNorm) and shape:
+        return {"num_channels": shape[0]}
+    if isinstance(module, nn.LayerNorm) and shape:
+        return {"normalized_shape": shape}
     return {}
 
 
