@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,19 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 import convsmith as cs
 from convsmith import catalog
+from convsmith.data.pixels import sized
 from convsmith.data.signature import Signature
 from convsmith.inference import model_file
 from convsmith.inference.predictor import Predictor
-from convsmith.nn.computed import copied
+from convsmith.nn.computed import LAYERS, copied, named_layers, read
 from convsmith.nn.manners import classifier
 from convsmith.nn.normalizer import Normalizer
+from convsmith.nn.stages import stages
+from convsmith.nn.summary import summarize
 from convsmith.nn.traced import Traced
+from convsmith.nn.units import lengths
 from convsmith.nn.weights import weights
+from convsmith.training.average import exponential_average
 
 SIZE, CLASSES = 16, 3
 pytestmark = [
@@ -43,7 +46,9 @@ def travelled(net: nn.Module, folder: Path, size: int = SIZE) -> Any:
     """The net, written to a folder and opened again; it must have become a program."""
     before = copied(net)
     predictor(net, size).save(folder)
-    assert all(value.equal(other) for value, other in zip(net.state_dict().values(), before.state_dict().values()))
+    assert all(
+        value.equal(other) for value, other in zip(net.state_dict().values(), before.state_dict().values())
+    )
     opened: Any = cs.load(folder).module
     assert isinstance(opened, Traced)
     return opened
@@ -367,6 +372,11 @@ def with_(way: Callable[[nn.Module], object]) -> Callable[[], nn.Module]:
     return made
 
 
+def orthogonal(net: nn.Sequential) -> nn.Module:
+    parametrizations.orthogonal(net[9])
+    return net
+
+
 def tied_masks() -> nn.Module:
     net: Any = Tied()
     for layer in (net.one, net.two):
@@ -398,7 +408,10 @@ def factorized() -> nn.Module:
         if isinstance(layer, nn.Linear):
             rank = 2
             net.set_submodule(
-                name, nn.Sequential(nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features))
+                name,
+                nn.Sequential(
+                    nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features)
+                ),
             )
     name, conv = [(n, m) for n, m in net.named_modules() if isinstance(m, nn.Conv2d)][-1]
     k = conv.kernel_size[0]
@@ -436,7 +449,6 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "gates": lambda: nn.Sequential(
         nn.Conv2d(3, 6, 3), Gate(6), Gate(6), nn.AvgPool2d(14), nn.Flatten(), nn.Linear(6, CLASSES)
     ),
-    "frozen": lambda: frozen(small()),
     "bare batch norm": lambda: small(norm=nn.BatchNorm2d(6, affine=False, momentum=None)),
     "batch norm of batches": lambda: small(norm=nn.BatchNorm2d(6, track_running_stats=False)),
     "reflecting": lambda: small(norm=nn.Conv2d(6, 6, 3, padding=1, padding_mode="reflect")),
@@ -445,9 +457,12 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "masked codebook": masked_codebook,
     "weight norm": with_(parametrizations.weight_norm),
     "old weight norm": with_(torch.nn.utils.weight_norm),
-    "orthogonal": with_(lambda layer: parametrizations.weight_norm(layer, dim=1)),
+    "weight norm by input": with_(lambda layer: parametrizations.weight_norm(layer, dim=1)),
+    "orthogonal": lambda: orthogonal(small()),
     "prune": with_(lambda layer: prune.l1_unstructured(layer, "weight", amount=0.5)),
-    "pruned twice": with_(lambda layer: [prune.random_unstructured(layer, "weight", amount=0.3) for _ in range(2)]),
+    "pruned twice": with_(
+        lambda layer: [prune.random_unstructured(layer, "weight", amount=0.3) for _ in range(2)]
+    ),
     "tied masks": tied_masks,
     "channels removed from resnet20": lambda: removed("resnet20", width=8),
     "channels removed from resnet18": lambda: removed("resnet18", width=8),
@@ -457,17 +472,18 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "linear factorized": lambda: small(nn.Sequential(nn.Linear(32, 2, bias=False), nn.Linear(2, CLASSES))),
     "timm convnext": of_timm("convnext_atto", depths=(1, 1, 1, 1), dims=(8, 12, 16, 20)),
     "timm efficientnet": of_timm("efficientnet_lite0", drop_rate=0.2),
-    "timm vit": of_timm("vit_tiny_patch16_224", img_size=SIZE, patch_size=4, embed_dim=12, depth=2, num_heads=3),
+    "timm vit": of_timm(
+        "vit_tiny_patch16_224", img_size=SIZE, patch_size=4, embed_dim=12, depth=2, num_heads=3
+    ),
     "timm regnet": of_timm("regnetx_002"),
 }
-SIZES = {"timm efficientnet": 32, "timm regnet": 32, "timm convnext": 32, "channels removed from squeezenet": 32}
-# Draws or counts in training, which a program can't repeat: it answers alike, and says so.
-RANDOM = {"batch norm of batches"}
+SIZES = {
+    "timm efficientnet": 32,
+    "timm regnet": 32,
+    "timm convnext": 32,
+    "channels removed from squeezenet": 32,
+}
 EVERY = pytest.mark.parametrize("name", NETS)
-
-
-def frozen(net: nn.Module) -> nn.Module:
-    return net
 
 
 def made(name: str) -> nn.Module:
@@ -492,3 +508,284 @@ def test_it_answers_and_trains_as_before(name: str, tmp_path: Path) -> None:
     again = travelled(net, tmp_path, size)
     answers_alike(net, again, size)
     trains_alike(net, again, size)
+
+
+@pytest.mark.parametrize("name", ["branches", "names", "tied", "transposed", "prune", "functional"])
+def test_opened_it_is_written_and_opened_again(name: str, tmp_path: Path) -> None:
+    """A net from a file is written as any other: the same description, the same answers."""
+    net = made(name)
+    first = travelled(net, tmp_path / "first")
+    second = travelled(first, tmp_path / "second")
+    answers_alike(net, second)
+    trains_alike(net, second)
+
+
+@pytest.mark.parametrize("name", ["channels removed from resnet20", "channels removed from lenet5"])
+def test_channels_are_removed_again_after_opening(name: str, tmp_path: Path) -> None:
+    net = made(name)
+    again = travelled(net, tmp_path / "first")
+    before = sum(p.numel() for p in again.parameters())
+    thinner(again, 0.5)
+    assert sum(p.numel() for p in again.parameters()) < 0.6 * before
+    assert again.num_features == again.get_classifier().weight.shape[1]
+    third = travelled(again, tmp_path / "second")
+    answers_alike(again, third)
+    trains_alike(again, third)
+
+
+def test_a_removed_group_that_its_norm_doesnt_know_of(tmp_path: Path) -> None:
+    """Counts as the weights have them, where surgery by hand left the attributes as they were."""
+    net: Any = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.PReLU(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES)
+    )
+    for layer, key in ((net[0], "weight"), (net[0], "bias"), (net[1], "weight")):
+        setattr(layer, key, nn.Parameter(getattr(layer, key)[:3].detach().clone()))
+    net[4].weight = nn.Parameter(net[4].weight[:, :3].detach().clone())
+    again = travelled(net.eval(), tmp_path)
+    answers_alike(net, again)
+    assert (again.get_submodule("0").out_channels, again.get_submodule("1").num_parameters) == (3, 3)
+    assert again.num_features == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", ["mask", "branches", "tied", "channels removed from resnet20", "timm vit"])
+def test_in_other_types(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    net = made(name).to(dtype)
+    again = travelled(net, tmp_path)
+    assert {name: p.dtype for name, p in again.named_parameters()} == {
+        n: p.dtype for n, p in net.named_parameters()
+    }
+    answers_alike(net, again)
+
+
+@pytest.mark.parametrize("name", ["mask", "channels removed from resnet20", "factorized"])
+def test_after_channels_last(name: str, tmp_path: Path) -> None:
+    net = made(name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    answers_alike(net, travelled(net, tmp_path))
+
+
+def test_an_ensemble_of_two_sizes(tmp_path: Path) -> None:
+    members = [predictor(made("mask")), predictor(removed("resnet20", size=32, width=4).eval(), size=32)]
+    together = Predictor.together(members)
+    together.save(tmp_path)
+    opened = cs.load(tmp_path)
+    assert opened.is_ensemble
+    assert opened.size == 32
+    pixels = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
+    assert opened.outputs(pixels).allclose(together.outputs(pixels), atol=1e-5)
+    mean = sum(member.probabilities(sized(pixels, member.size)) for member in members) / 2
+    assert torch.allclose(opened.probabilities(pixels), mean, atol=1e-5)
+
+
+# ---- layers stay layers
+
+
+@pytest.mark.parametrize(
+    "name", ["channels removed from resnet20", "prune", "mask", "factorized", "weight norm"]
+)
+def test_trainings_see_the_layers_that_they_saw(name: str, tmp_path: Path) -> None:
+    """Penalties, limits on norms, averages, counts and stages are the same on the opened net."""
+    net = made(name)
+    again = travelled(net, tmp_path)
+    shape = (3, SIZE, SIZE)
+    assert {key: value.shape for key, value in weights(again).items()} == {
+        key: value.shape for key, value in weights(net).items()
+    }
+    for term in ("l2", "l1"):
+        penalty = catalog.build("term", {term: {"weight": 0.3}})
+        assert penalty(again).item() == pytest.approx(penalty(net).item(), rel=1e-5)
+    mine, theirs = summarize(net, shape), summarize(again, shape)
+    assert (theirs.macs, theirs.parameters) == (mine.macs, mine.parameters)
+    counted = {row.name: row.macs for row in mine.rows if row.macs}
+    assert {row.name: row.macs for row in theirs.rows if row.macs} == counted
+    own = [id(p) for stage in stages(again, shape) for p in stage.parameters(again)]
+    assert sorted(own) == sorted(id(p) for p in again.parameters())
+
+    limit = catalog.build("regularizer", {"max_norm": {"limit": 0.2}})
+    optimizer = torch.optim.SGD(again.parameters(), lr=0.1)
+    limit.attach(again, optimizer)
+    again.train()(images(again, 4)).square().sum().backward()
+    optimizer.step()
+    layers = [layer for _, layer in named_layers(again) if isinstance(layer, LAYERS)]
+    for layer in layers:
+        assert lengths(layer, read(layer)).max() <= 0.2 + 1e-5
+    average = exponential_average(again, decay=0.9)
+    average.update_parameters(again)
+    assert sum(p.numel() for p in average.module.parameters()) == sum(p.numel() for p in again.parameters())
+
+
+# ---- names
+
+
+def test_layers_may_have_any_name(tmp_path: Path) -> None:
+    class Usual(nn.Module):
+        """Names that a net from a file might need itself."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            for name in (
+                "output",
+                "_ops",
+                "_maps",
+                "head",
+                "program",
+                "calls",
+                "sizes",
+                "features",
+                "layers",
+            ):
+                self.add_module(name, nn.Conv2d(3, 3, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.children():
+                x = layer(x)
+            return x.mean((2, 3))
+
+    net = Usual().eval()
+    answers_alike(net, travelled(net, tmp_path))
+
+
+def test_a_name_that_is_taken_is_said(tmp_path: Path) -> None:
+    net = small().eval()
+    net.register_buffer("num_classes", torch.tensor(3))
+    with pytest.raises(cs.UserError, match="'num_classes' already exists.*rename it"):
+        predictor(net).save(tmp_path)
+
+
+# ---- what a program can't carry is said
+
+
+class Depth(nn.Module):
+    """Stochastic depth."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return x * (torch.rand(x.shape[0], 1, 1, 1) < 0.5) / 0.5
+        return x
+
+
+class Straight(torch.autograd.Function):
+    """The sign, with the gradient of the identity."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        return x.sign()
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+class Sign(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = Straight.apply(x)
+        return y
+
+
+def spectral(way: Callable[[nn.Module], object]) -> nn.Module:
+    net = small()
+    way(net[4])
+    return net
+
+
+OTHERWISE: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "depth": (lambda: small(norm=Depth()), "layer 1 does"),
+    "two depths": (lambda: small(nn.Sequential(nn.Unflatten(1, (32, 1, 1)), Depth(), nn.Flatten(), nn.Linear(32, 3)), Depth()), "layers 1, 9.1 do"),
+    "sign": (lambda: small(norm=Sign()), "layer 0 does"),
+    "spectral norm": (lambda: spectral(parametrizations.spectral_norm), "layer 4 does"),
+    "old spectral norm": (lambda: spectral(torch.nn.utils.spectral_norm), "layer 4 does"),
+    "attention's dropout": (of_timm("vit_tiny_patch16_224", img_size=SIZE, patch_size=4, embed_dim=12, depth=2, num_heads=3, attn_drop_rate=0.3), "layers blocks.0.attn, blocks.1.attn do"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_what_training_does_otherwise_is_said_with_the_layers(name: str, tmp_path: Path) -> None:
+    make, where = OTHERWISE[name]
+    torch.manual_seed(0)
+    net = make().eval()
+    before = copied(net).state_dict()
+    own = predictor(net)
+    (finding,) = model_file.draft(own).findings
+    assert finding.seen == f"{where} in training what a program can't carry"
+    assert finding.change
+    with pytest.warns(UserWarning, match=where):
+        own.save(tmp_path)
+    answers_alike(net, cs.load(tmp_path).module)
+    assert all(value.equal(before[key]) for key, value in net.state_dict().items())
+    assert not any(module.training for module in net.modules())
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if not name.startswith("timm")])
+def test_nothing_is_said_of_what_trains_alike(name: str) -> None:
+    assert model_file.draft(predictor(made(name), SIZES.get(name, SIZE))).findings == ()
+
+
+# ---- what is refused
+
+
+class If(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.mean() > 0 else -x
+
+
+class Batches(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3)) if x.shape[0] > 1 else x.amax((2, 3))
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += 1
+        return x.mean((2, 3)) * self.seen
+
+
+class Free(nn.Module):
+    def __init__(self, way: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.way = way
+
+    def forward(self, x: Tensor) -> Any:
+        return self.way(x)
+
+
+def no_grad(x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return x.mean((2, 3))
+
+
+def without_autocast(x: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return x.mean((2, 3))
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "values": (lambda: small(norm=nn.Sequential(nn.Tanh(), If())), r"layer 1\.1 \(If\) .*depends on the values.*torch\.where"),
+    "item": (lambda: Free(lambda x: x.mean((2, 3)) * float(x.max())), "depends on the values"),
+    "numpy": (lambda: Free(lambda x: torch.from_numpy(x.numpy().mean((2, 3)))), r"numpy\(\) is not supported"),
+    "tuple": (lambda: Free(lambda x: (x.mean((2, 3)), x)), r"gives a tuple.*one tensor \(N, K\)"),
+    "dict": (lambda: Free(lambda x: {"logits": x.mean((2, 3))}), "gives a dict"),
+    "constant": (lambda: Free(lambda x: torch.zeros(2, CLASSES)), "isn't computed from the images"),
+    "maps": (lambda: Free(lambda x: x), r"gives \(1, 3, 16, 16\) for one image"),
+    "batches": (Batches, "branch on the number of images"),
+    "counting": (Counting, "changes its tensor seen when it answers"),
+    "no_grad": (lambda: Free(no_grad), r"torch\.no_grad\(\).*\.detach\(\)"),
+    "autocast": (lambda: Free(without_autocast), r"torch\.autocast.*around the call"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cant_travel_is_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
+    make, message = REFUSED[name]
+    net = make().eval()
+    before = copied(net).state_dict()
+    with pytest.raises(cs.UserError, match=message) as caught:
+        predictor(net).save(tmp_path / "net")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "net").exists()
+    assert all(value.equal(before[key]) for key, value in net.state_dict().items())
+    assert not net._forward_hooks
+    assert not net._forward_pre_hooks

@@ -73,7 +73,11 @@ def refused(place: Path, message: str | None = None) -> str:
 
 def test_the_weight_file_opens_alone_and_under_another_name(written: Path, tmp_path: Path) -> None:
     expected = cs.load(written).outputs(pixels())
-    assert cs.load(shutil.copy(written / "model.safetensors", tmp_path / "best")).outputs(pixels()).equal(expected)
+    assert (
+        cs.load(shutil.copy(written / "model.safetensors", tmp_path / "best"))
+        .outputs(pixels())
+        .equal(expected)
+    )
     assert expected.allclose(predictor(net()).outputs(pixels()), atol=1e-6)
 
 
@@ -89,12 +93,16 @@ def test_both_files_hold_data_only(written: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("make", [net, lambda: catalog.build("model", "resnet20", num_classes=3, width=4)])
-def test_other_types_stay_what_they_are(make: Callable[[], nn.Module], dtype: torch.dtype, tmp_path: Path) -> None:
+def test_other_types_stay_what_they_are(
+    make: Callable[[], nn.Module], dtype: torch.dtype, tmp_path: Path
+) -> None:
     own = predictor(make().eval().to(dtype))
     own.save(tmp_path)
     opened = cs.load(tmp_path)
     assert {p.dtype for p in opened.module.parameters()} == {dtype}
-    assert opened.outputs(pixels()).allclose(own.outputs(pixels()), rtol=1e-3, atol=1e-2 if dtype.itemsize == 2 else 1e-9)
+    assert opened.outputs(pixels()).allclose(
+        own.outputs(pixels()), rtol=1e-3, atol=1e-2 if dtype.itemsize == 2 else 1e-9
+    )
 
 
 @pytest.mark.parametrize("before", [torch.channels_last, torch.contiguous_format])
@@ -155,7 +163,10 @@ class If(nn.Module):
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "values decide": (lambda: nn.Sequential(net()[:4], If(), nn.Linear(16, 3)), r"layer 1 \(If\).*depends on the values"),  # type: ignore[index]
+    "values decide": (
+        lambda: nn.Sequential(net()[:4], If(), nn.Linear(16, 3)),
+        r"layer 1 \(If\).*depends on the values",
+    ),  # type: ignore[index]
     "outputs": (lambda: nn.Sequential(net(), nn.Linear(3, 4)), r"gives \(1, 4\) for one image"),
     "lazy": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), r"layer 1 \(LazyLinear\) has no weights"),
     "wrapped": (lambda: nn.DataParallel(net()), "attribute module"),
@@ -234,7 +245,15 @@ def rewrite(folder: Path, description: Any, tensors: dict[str, Tensor] | None = 
 def test_bytes_that_are_damaged(written: Path) -> None:
     weights = written / "model.safetensors"
     whole = weights.read_bytes()
-    for damaged in (b"", whole[:7], whole[:200], whole[:-7], whole + b"x", b"\xff" * 8 + whole[8:], pickle.dumps([1])):
+    for damaged in (
+        b"",
+        whole[:7],
+        whole[:200],
+        whole[:-7],
+        whole + b"x",
+        b"\xff" * 8 + whole[8:],
+        pickle.dumps([1]),
+    ):
         weights.write_bytes(damaged)
         refused(written, "is not a whole safetensors file")
     flipped = bytearray(whole)
@@ -446,7 +465,9 @@ def test_nothing_is_executed_or_opened(written: Path, tmp_path: Path) -> None:
         "assert not opened, opened\n"
         "assert not [e for e in bad if e[0] != 'exec'], bad"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(hostile)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(hostile)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "aten.from_file" in done.stdout
 
@@ -455,7 +476,10 @@ def test_nothing_is_executed_or_opened(written: Path, tmp_path: Path) -> None:
 
 
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 40), st.sampled_from([10**12, "", "0", "weight", "..", [], {}, 1.5])
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 40),
+    st.sampled_from([10**12, "", "0", "weight", "..", [], {}, 1.5]),
 )
 
 
@@ -478,7 +502,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 
 @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_any_mutation_opens_or_is_a_sentence(base: tuple[Path, dict[str, Any], dict[str, Tensor]], data: st.DataObject) -> None:
+def test_any_mutation_opens_or_is_a_sentence(
+    base: tuple[Path, dict[str, Any], dict[str, Tensor]], data: st.DataObject
+) -> None:
     folder, described, tensors = base
     mutated = copy.deepcopy(described)
     for _ in range(data.draw(st.integers(1, 2))):
