@@ -237,7 +237,7 @@ def text_of(weights: Path) -> dict[str, str]:
 
 
 def rewrite(folder: Path, description: Any, tensors: dict[str, Tensor] | None = None) -> Path:
-    """A weight file alone, whose description and digest agree: what someone who knows the format may write."""
+    """A weight file alone, whose description and digest agree: what anyone who knows the format may write."""
     tensors = load_file(folder / "model.safetensors") if tensors is None else tensors
     text = json.dumps(description)
     forged = folder / "forged.safetensors"

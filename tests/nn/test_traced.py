@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from typing import Any
 
 import pytest
@@ -125,8 +126,6 @@ def test_it_frees_maps_as_it_goes() -> None:
     seen: list[Any] = []
     net = nn.Sequential(*(nn.ReLU() for _ in range(6)), nn.Flatten())
     own = again(net)
-    import weakref
-
     alive: list[int] = []
     for name, layer in own.named_children():
         if name.isdigit():

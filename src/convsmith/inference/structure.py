@@ -175,8 +175,8 @@ def _spec(net: Pipeline) -> dict[str, Any] | None:
     own, other = model.state_dict(), again.state_dict()
     if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in other.items()}:
         return None
-    if repr(again) != repr(model):
-        return None  # a dropout's rate, a batch norm's momentum
+    if repr(again) != repr(model) or _parameters(again) != _parameters(model):
+        return None  # a dropout's rate, a batch norm's momentum; weights that were tied
     _fill(again, own)
     device = next((tensor.device for tensor in own.values()), torch.device("cpu"))
     # What it was made from doesn't tell what was done to it since: the answers do.
@@ -189,6 +189,11 @@ def _spec(net: Pipeline) -> dict[str, Any] | None:
     return (
         {name: arguments} if _difference(net, copy, net.size, _channels(net)) <= _tolerance(model) else None
     )
+
+
+def _parameters(model: nn.Module) -> list[str]:
+    """Names of the parameters; of one that two layers share, the first."""
+    return [name for name, _ in model.named_parameters()]
 
 
 def _channels(net: Pipeline) -> int:
