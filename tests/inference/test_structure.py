@@ -63,6 +63,14 @@ def test_a_net_that_was_changed_is_a_program(change: str) -> None:
     assert kind(net) == "program"
 
 
+def test_a_name_that_makes_other_tensors_is_refused_before_they_are_made() -> None:
+    own = pipeline(resnet())
+    structure = structure_of(own)
+    given = {"spec": {"resnet20": {**structure.net["spec"]["resnet20"], "width": 5}}, "size": 16}
+    with pytest.raises(ValueError, match="and the weights have none such"):
+        net_of(given, structure.tensors(own))
+
+
 def test_tensors_are_those_of_now() -> None:
     own = pipeline(nn.Sequential(nn.Flatten(), nn.Linear(768, 3)))
     structure = structure_of(own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -85,3 +86,31 @@ def written(node: fx.Node) -> list[fx.Node]:
         if argument.alias_info is not None and argument.alias_info.is_write
     ]
     return [one for one in changed if isinstance(one, fx.Node)]
+
+
+def output_of(exported: torch.export.ExportedProgram, kind: str, known: Collection[fx.Node]) -> fx.Node:
+    """The one tensor that is the output of a net of class ``kind``, among the operations known.
+
+    Raises:
+        UserError: if it gives several, a structure, or a constant.
+    """
+    shape = exported.call_spec.out_spec
+    if shape is None or not shape.is_leaf():
+        raise UserError(
+            f"the net ({kind}) gives a {_sort(shape)}, and a model file holds nets "
+            f"that give one tensor (N, K); wrap it in a module that picks its logits"
+        )
+    given: Any = exported.graph_module.graph.output_node().args[0]
+    output = given[0]
+    if not isinstance(output, fx.Node) or output not in known or isinstance(output.meta["val"].shape[0], int):
+        raise UserError(
+            f"the output of the net ({kind}) isn't computed from the images, or not "
+            f"one row for each; such a net can't be written to a model file"
+        )
+    return output
+
+
+def _sort(spec: Any) -> str:
+    """The name of what a net gives in the place of a tensor."""
+    sort = getattr(spec, "type", None)
+    return sort.__name__ if isinstance(sort, type) else "structure of several parts"

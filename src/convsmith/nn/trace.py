@@ -14,7 +14,7 @@ from convsmith.errors import UserError
 from convsmith.nn import operations
 from convsmith.nn.exporting import exported
 from convsmith.nn.layer_of import SLOTS, WEIGHTED, is_layer, made_by, weighted_layer
-from convsmith.nn.nodes import bound, kind_of, name_of, shape_of, working, written
+from convsmith.nn.nodes import bound, kind_of, name_of, output_of, shape_of, working, written
 from convsmith.program import Argument, Array, Form, Layer, Op, Program, Ref, Word
 
 
@@ -85,27 +85,9 @@ class _Tracer:
                 self._add_call(step)
             elif step not in self.computed:
                 self._add(step)
-        output = self._output(graph)
+        output = output_of(self.exported, type(self.model).__name__, self.values)
         program = Program(self.layers, tuple(self.ops), self.values[output], self.arrays, self.ties)
         return program, self.tensors
-
-    def _output(self, graph: fx.Graph) -> fx.Node:
-        """The one tensor that is the net's output."""
-        shape = self.exported.call_spec.out_spec
-        if shape is None or not shape.is_leaf():
-            raise UserError(
-                f"the net ({type(self.model).__name__}) gives a {_sort(shape)}, and a model file holds nets "
-                f"that give one tensor (N, K); wrap it in a module that picks its logits"
-            )
-        given: Any = graph.output_node().args[0]
-        output = given[0]
-        known = isinstance(output, fx.Node) and output in self.values
-        if not isinstance(output, fx.Node) or not known or isinstance(output.meta["val"].shape[0], int):
-            raise UserError(
-                f"the output of the net ({type(self.model).__name__}) isn't computed from the images, or not "
-                f"one row for each; such a net can't be written to a model file"
-            )
-        return output
 
     # ---- tensors
 
@@ -358,9 +340,3 @@ class _Tracer:
         ]
         path = held.rpartition(".")[0] if held is not None else (stack or [""])[-1]
         return None if not path or any(other.startswith(f"{path}.") for other in self.layers) else path
-
-
-def _sort(spec: Any) -> str:
-    """The name of what a net gives in the place of a tensor."""
-    sort = getattr(spec, "type", None)
-    return sort.__name__ if isinstance(sort, type) else "structure of several parts"

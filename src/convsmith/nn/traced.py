@@ -28,6 +28,7 @@ class Traced(nn.Module):
         ValueError: if the program names a layer or operation that a model file may not name.
         KeyError: if a tensor is missing.
 
+    >>> import torch
     >>> from convsmith.nn.trace import trace
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(18, 3))
     >>> again = Traced(*trace(net, (1, 5, 5)))
