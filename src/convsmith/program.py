@@ -1,16 +1,17 @@
 """A net as data: layers by name, and operations over numbered values. Plain Python, without torch.
 
-A program is what a net's file holds when no name of the catalogue builds the net: after channels were removed,
-weights factorized or masked, or where the net is a user's own module. It names operations, and holds no code.
+A program is what a net's file holds when no name of the catalogue builds the net: after channels were
+removed, weights factorized or masked, or where the net is a user's own module. It names operations, and holds
+no code.
 
 Value 0 is the batch of images; operation n gives value n + 1. An argument of an operation is a plain value, a
-:class:`Ref` to a value, an :class:`Array` (a stored tensor), or a :class:`Word` (a dtype, a memory format, ...).
+:class:`Ref` to a value, an :class:`Array` (a stored tensor), or a :class:`Word` (a dtype, a memory format).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,8 +88,8 @@ class Layer:
 class Program:
     """Layers by their dotted names, operations in order, and the number of the value that is the output.
 
-    ``arrays`` say of each stored tensor whether it is a ``"parameter"`` or a ``"buffer"``; ``ties`` name
-    parameters that are another one (shared weights).
+    ``arrays`` say of each stored tensor whether it is a ``"parameter"``, a ``"buffer"``, or a ``"constant"``
+    that isn't part of the net's state; ``ties`` name parameters that are another one (shared weights).
     """
 
     layers: Mapping[str, Layer]
@@ -121,7 +122,7 @@ class Program:
         program = cls(
             layers={str(name): _layer_of(layer) for name, layer in given["layers"].items()},
             ops=tuple(map(_op_of, given["ops"])),
-            output=int(given["output"]),
+            output=_number(given["output"]),
             arrays={str(name): str(sort) for name, sort in given["arrays"].items()},
             ties={str(name): str(other) for name, other in given["ties"].items()},
         )
@@ -132,16 +133,59 @@ class Program:
 def _check(program: Program) -> None:
     """Refuse what refers to nothing, and what is called where Python looks first."""
     for number, op in enumerate(program.ops):
-        for ref in refs((op.inputs, tuple(op.attributes.values()))):
+        for ref in refs(_read(op)):
             if not 0 <= ref <= number:
                 raise ValueError(f"operation {number} reads value {ref}, which isn't there yet")
-        if op.kind == "layer" and (not op.inputs or op.inputs[0] not in program.layers):
-            raise ValueError(f"operation {number} calls a layer that isn't there")
+        if op.kind == "layer":
+            called, *given = op.inputs or (None,)
+            if not isinstance(called, str) or called not in program.layers:
+                raise ValueError(f"operation {number} calls a layer that isn't there")
+            if len(given) != 1 or not isinstance(given[0], Ref) or op.attributes:
+                raise ValueError(
+                    f"operation {number} calls layer {called} with something else than one value"
+                )
     if not 0 <= program.output <= len(program.ops):
         raise ValueError(f"there is no value {program.output} to give")
     for name in (*program.layers, *program.arrays, *program.ties):
-        if not all(name.split(".")) or "__" in name[:2]:
+        if not all(part and not part.startswith("__") for part in name.split(".")):
             raise ValueError(f"{name!r} is no name of a layer or tensor")
+    known = {*program.arrays, *program.ties}
+    for name in _named(program):
+        if name not in known:
+            raise ValueError(f"there is no tensor {name!r}")
+    for name, other in program.ties.items():
+        if other not in program.arrays or name in program.arrays:
+            raise ValueError(f"tensor {name!r} is tied to {other!r}, which isn't there")
+    for sort in program.arrays.values():
+        if sort not in ("parameter", "buffer", "constant"):
+            raise ValueError(f"a tensor is a parameter, a buffer or a constant, not {sort!r}")
+
+
+def _read(op: Op) -> Argument:
+    return (op.inputs, tuple(op.attributes.values()))
+
+
+def _named(program: Program) -> Iterator[str]:
+    """The stored tensors that a program names."""
+    for op in program.ops:
+        yield from arrays(_read(op))
+    for layer in program.layers.values():
+        yield from layer.arrays.values()
+        for form in layer.forms.values():
+            yield from form.originals
+            for op in form.ops:
+                yield from arrays(_read(op))
+
+
+def arrays(argument: Argument) -> list[str]:
+    """Names of the stored tensors in an argument, at any depth.
+
+    >>> arrays((Array("a.weight"), (Ref(2), Array("a.bias"))))
+    ['a.weight', 'a.bias']
+    """
+    if isinstance(argument, Array):
+        return [argument.name]
+    return [name for part in argument for name in arrays(part)] if isinstance(argument, tuple) else []
 
 
 def refs(argument: Argument) -> list[int]:
@@ -155,13 +199,6 @@ def refs(argument: Argument) -> list[int]:
     if isinstance(argument, tuple):
         return [value for part in argument for value in refs(part)]
     return []
-
-
-def mapped(argument: Argument, change: Callable[[Argument], Argument]) -> Argument:
-    """An argument with ``change`` applied to each of its parts, at any depth; tuples become lists."""
-    if isinstance(argument, tuple):
-        return [mapped(part, change) for part in argument]
-    return change(argument)
 
 
 def _to_json(value: Argument) -> Any:
@@ -185,9 +222,11 @@ def _of_json(given: Any) -> Argument:
         return tuple(map(_of_json, given))
     if not isinstance(given, dict):
         return given
+    if len(given) != 1:
+        raise ValueError("an argument has one sort")
     ((kind, value),) = given.items()
     if kind == "ref":
-        return Ref(int(value))
+        return Ref(_number(value))
     if kind == "array":
         return Array(str(value))
     if kind == "float":
@@ -195,6 +234,12 @@ def _of_json(given: Any) -> Argument:
     if kind in WORDS:
         return Word(kind, str(value))
     raise ValueError(f"{kind!r} is no sort of argument")
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no whole number")
+    return value
 
 
 def _op_to_json(op: Op) -> dict[str, Any]:
@@ -212,7 +257,7 @@ def _op_of(given: Mapping[str, Any]) -> Op:
         str(given["op"]),
         tuple(map(_of_json, given["in"])),
         {str(key): _of_json(value) for key, value in given.get("with", {}).items()},
-        tuple(map(int, shape)) if shape is not None else None,
+        tuple(map(_number, shape)) if shape is not None else None,
     )
 
 
@@ -245,6 +290,8 @@ def _layer_of(given: Mapping[str, Any]) -> Layer:
 
 def _form_of(given: Mapping[str, Any]) -> Form:
     originals: Sequence[Any] = given["originals"]
+    if not originals:
+        raise ValueError("a computed weight has no tensor that it is computed from")
     ops = tuple(map(_op_of, given["ops"]))
     result = _of_json(given["result"])
     for number, op in enumerate((*ops, Op("", (result,)))):

@@ -9,7 +9,6 @@ import typer
 from typer.core import TyperGroup
 
 
-
 class Stopped(Exception):
     """A command was interrupted; typer would turn the interruption into an exit without a word."""
 

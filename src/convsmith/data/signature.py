@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,23 +66,38 @@ class Signature:
             KeyError, TypeError, ValueError: if it isn't one.
         """
         target = given.get("target")
-        classes: Sequence[str] = given["classes"]
+        classes = _names(given["classes"])
         costs = given.get("costs")
-        if not all(isinstance(name, str) for name in classes):
-            raise TypeError("classes are no names")
         return cls(
-            tuple(classes),
-            _positive(given["size"]),
-            _positive(given["channels"]),
-            _positive(given.get("stored") or given["size"]),
-            tuple(target["columns"]) if target else (),
-            target["encoding"] if target else None,
-            target["state"] if target else None,
-            tuple(tuple(map(float, row)) for row in costs) if costs is not None else None,
+            classes,
+            _whole(given["size"], LARGEST),
+            _whole(given["channels"], 3),
+            _whole(given.get("stored") or given["size"], LARGEST),
+            _names(target["columns"]) if target else (),
+            dict(target["encoding"]) if target else None,
+            dict(target["state"]) if target else None,
+            _square(costs, len(classes)) if costs is not None else None,
         )
 
 
-def _positive(value: Any) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{value!r} is no number of pixels or channels")
+# Side in pixels: one image of this size takes gigabytes in a net.
+LARGEST = 1 << 14
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    if not isinstance(given, list) or not given or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"{str(given)[:50]!r} is no list of names")
+    return tuple(given)
+
+
+def _whole(value: Any, largest: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
+        raise ValueError(f"{value!r} is no number of pixels or channels from 1 to {largest}")
     return value
+
+
+def _square(rows: Any, size: int) -> tuple[tuple[float, ...], ...]:
+    found = tuple(tuple(map(float, row)) for row in rows)
+    if [len(row) for row in found] != [size] * size or not all(map(math.isfinite, sum(found, ()))):
+        raise ValueError(f"costs of {size} classes are {size} rows of {size} numbers")
+    return found

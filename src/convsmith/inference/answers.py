@@ -1,4 +1,4 @@
-"""From a net's outputs to what people are told. numpy alone, so that a runtime without torch gives the same."""
+"""From a net's outputs to what people are told; numpy alone, so that a net without torch answers alike."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def posteriors(outputs: Floats) -> Floats:
 
 
 def decisions(probabilities: Floats, signature: Signature) -> npt.NDArray[np.int64]:
-    """Numbers of the classes decided for, (N,): of least expected cost where costs are known, else likeliest."""
+    """The class decided for, (N,): of least expected cost where costs are known, else the likeliest."""
     if signature.costs is None:
         return np.asarray(probabilities.argmax(1))
     return np.asarray((probabilities @ np.array(signature.costs)).argmin(1))

@@ -14,8 +14,8 @@ from convsmith.inference.pipeline import answered
 class Ensemble(nn.Module):
     """Pipelines, each with its own size and normalization, whose answers are averaged.
 
-    Outputs (N, K) are logarithms of the mean posteriors, so that their softmax is that mean; where outputs are
-    numbers, the mean of the numbers.
+    Outputs (N, K) are logarithms of the mean posteriors, so that their softmax is that mean; where outputs
+    are numbers, the mean of the numbers.
 
     Args:
         members: pipelines or ensembles, from uint8 images (N, S, S, C) to outputs (N, K).

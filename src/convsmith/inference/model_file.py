@@ -1,13 +1,14 @@
-"""The one door of every net: ``model.safetensors`` with ``model.json`` beside it, written and read here alone.
+"""The one door of every net: ``model.safetensors`` with ``model.json`` beside it, written and read here.
 
-``model.json`` says what the net is: a name of the catalogue with its arguments (``spec``), a program, or members
-that answer together. The weight file carries the same description and a digest of its tensors, so that it opens
-alone, and so that a description beside other weights is noticed. Both hold data only, no code.
+``model.json`` says what the net is: a name of the catalogue with its arguments (``spec``), a program, or
+members that answer together. The weight file carries the same description and a digest of both, so that it
+opens alone, and so that a description beside other weights is noticed. Both hold data only, no code.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,11 @@ from convsmith import catalog
 from convsmith.data.atomic import write as write_file
 from convsmith.data.signature import Signature
 from convsmith.errors import UserError, shown
+from convsmith.findings import Finding
 from convsmith.inference.ensemble import Ensemble
 from convsmith.inference.pipeline import Pipeline
 from convsmith.inference.predictor import Predictor
-from convsmith.inference.structure import Structure, check, inside, net_of, structure_of
-from convsmith.nn.normalizer import Normalizer
+from convsmith.inference.structure import Structure, check, inside, net_of, normalizer_of, structure_of
 
 FORMAT = 2
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
@@ -43,6 +44,11 @@ class Draft:
 
     description: Mapping[str, Any]
     structure: Structure
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the net does in training and its file doesn't carry, with the layers' names."""
+        return self.structure.findings
 
     def write(self, folder: str | Path, predictor: Predictor) -> Path:
         """Write ``predictor``, a net of this structure, to a folder.
@@ -73,15 +79,17 @@ def draft(predictor: Predictor) -> Draft:
     text = json.dumps(description)
     tensors, _ = _unpacked(_packed(structure.tensors(predictor.net), text), Path(WEIGHTS))
     again = _opened(json.loads(text), tensors, Path(WEIGHTS))
-    check(predictor.net, again.net, predictor.size, predictor.channels)
+    check(predictor.net, again.net, predictor.size, predictor.channels, len(predictor.classes))
     return found
 
 
 def write(folder: str | Path, predictor: Predictor) -> Path:
     """Write a net with its preprocessing and classes; what was there before stays until all is well.
 
-    A net that the catalogue builds is written as its name; any other (pruned, factorized, masked, your own) as a
-    program, if it can be exported: :func:`convsmith.nn.trace.trace` says what can't.
+    A net that the catalogue builds is written as its name; any other (pruned, factorized, masked, your own)
+    as a program, if it can be exported: :func:`convsmith.nn.trace.trace` says what can't. What of its
+    training a program can't carry (random depth, a backward pass of its own) is a warning with the layers'
+    names.
 
     Args:
         folder: made if it isn't there.
@@ -94,6 +102,8 @@ def write(folder: str | Path, predictor: Predictor) -> Path:
         UserError: if the net can't be written, or the place can't.
     """
     made = draft(predictor)
+    for finding in made.findings:
+        warnings.warn(str(finding), stacklevel=2)
     place = Path(folder).expanduser()
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -104,13 +114,14 @@ def write(folder: str | Path, predictor: Predictor) -> Path:
 
 def _packed(tensors: Mapping[str, Tensor], text: str) -> bytes:
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    content: bytes = to_bytes(own, {"convsmith": text, "digest": _digest(own)})
+    # One note: several come in any order, and the same net would not give the same bytes.
+    content: bytes = to_bytes(own, {"convsmith": f"{_digest(own, text)}\n{text}"})
     return content
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """XXH3-128 of the tensors' names, types and bytes."""
-    digest = xxhash.xxh3_128()
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    """XXH3-128 of the description, and of the tensors' names, types, shapes and bytes."""
+    digest = xxhash.xxh3_128(text.encode("utf-8", "surrogatepass"))
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -128,18 +139,44 @@ def load(path: str | Path) -> Predictor:
         UserError: if it isn't there, is damaged, or is no file of convsmith.
     """
     place = Path(path).expanduser()
-    if not place.exists():
+    try:
+        there, folder = place.exists(), place.is_dir()
+    except OSError as error:
+        raise UserError(f"{shown(place)} can't be read ({error.strerror}); name a run or a file") from None
+    if not there:
         raise UserError(f"there is no run or model file {shown(place)}")
-    weights = place / WEIGHTS if place.is_dir() else place
+    weights = place / WEIGHTS if folder else place
     beside = weights.parent / DESCRIPTION
-    if place.is_dir() and not weights.exists():
+    if folder and not weights.exists():
         raise UserError(f"{shown(place)} holds no trained model: {WEIGHTS} is missing")
     tensors, text = tensors_of(weights)
-    return _opened(_description(text, beside, place), tensors, place)
+    predictor = _opened(_description(text, beside, place), tensors, place)
+    _tried(predictor, place)
+    return predictor
+
+
+def _tried(predictor: Predictor, place: Path) -> None:
+    """Let a net from a file answer once: a description may call layers and operations with anything."""
+    try:
+        shape = (1, predictor.size, predictor.size, predictor.channels)
+        outputs = predictor.outputs(torch.zeros(shape, dtype=torch.uint8))
+        if tuple(outputs.shape) != (1, len(predictor.classes)):
+            raise ValueError(f"the net gives {tuple(outputs.shape)} for {len(predictor.classes)} classes")
+        predictor.answers(outputs, top=1)
+    except Exception as error:  # whatever a foreign description makes torch raise
+        raise _unfit(place, error) from None
+
+
+def _unfit(place: Path, reason: Exception) -> UserError:
+    first = (str(reason).splitlines() or [type(reason).__name__])[0][:200]
+    return UserError(
+        f"{shown(place)}: model.json and the weights don't fit together ({first}); restore both from a copy, "
+        f"or train again"
+    )
 
 
 def describes(path: str | Path) -> bool:
-    """Whether a place holds a net that says what it is: a run, a model folder, or a weight file of convsmith."""
+    """Whether a place holds a net that says what it is: a run, a model folder, or a weight file of ours."""
     place = Path(path).expanduser()
     weights = place / WEIGHTS if place.is_dir() else place
     if not weights.is_file():
@@ -151,7 +188,7 @@ def describes(path: str | Path) -> bool:
 
 
 def _description(text: str | None, beside: Path, place: Path) -> Mapping[str, Any]:
-    """What the net is: as the file beside the weights says, which must be the one that they were written with."""
+    """What the file beside the weights says, which must be the one that they were written with."""
     if not beside.exists():
         if text is None:
             raise UserError(f"{shown(place)} holds no trained model: {beside.name} is missing")
@@ -163,12 +200,13 @@ def _description(text: str | None, beside: Path, place: Path) -> Mapping[str, An
     found = _parsed(own, beside)
     if text is not None and _parsed(text, place) != found:
         raise UserError(
-            f"{shown(beside)} is not the description that these weights were written with; restore it, or delete "
-            f"it: {WEIGHTS} carries its own"
+            f"{shown(beside)} is not the description that these weights were written with; restore it, or "
+            f"delete it: {place.name if place != beside.parent else WEIGHTS} carries its own"
         )
     if text is None and found.get("format") != 1:
         raise UserError(
-            f"{shown(place)} is not the weight file that {beside.name} was written with; restore it from a copy"
+            f"{shown(place)} is not the weight file that {beside.name} was written with; restore it from a "
+            f"copy"
         )
     return found
 
@@ -176,17 +214,17 @@ def _description(text: str | None, beside: Path, place: Path) -> Mapping[str, An
 def _parsed(text: str, place: Path) -> Mapping[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{shown(place)} is damaged ({error}); train again, or restore it") from None
     number = found.get("format") if isinstance(found, dict) else None
-    if not isinstance(number, int) or number < 1:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise UserError(
             f"{shown(place)} is no description of a net: it has no format; restore it from a copy"
         )
     if number > FORMAT:
         raise UserError(
-            f"{shown(place)} was written by a newer convsmith (format {number}, this one reads up to {FORMAT}); "
-            f"upgrade with: pip install -U convsmith"
+            f"{shown(place)} was written by a newer convsmith (format {number}, this one reads up to "
+            f"{FORMAT}); upgrade with: pip install -U convsmith"
         )
     return dict(found)
 
@@ -201,11 +239,10 @@ def _opened(description: Mapping[str, Any], tensors: Mapping[str, Tensor], place
         predictor = Predictor(net.eval(), signature)
         _ = predictor.encoding
         return predictor
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-        if isinstance(error, UserError):
-            raise
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise UserError(f"{shown(place)}: model.json and the weights don't fit together ({first})") from None
+    except UserError:
+        raise
+    except Exception as error:  # whatever a foreign description makes torch raise
+        raise _unfit(place, error) from None
 
 
 def _first_format(
@@ -217,8 +254,7 @@ def _first_format(
     with torch.random.fork_rng(devices=[]):
         model: nn.Module = catalog.build("model", spec, num_classes=len(signature.classes), **given)
     model.load_state_dict(inside(tensors, "model."))
-    normalizer = Normalizer(tensors["normalizer.mean"], tensors["normalizer.std"])
-    return Pipeline(model.to(memory_format=torch.channels_last), normalizer, signature.size)
+    return Pipeline(model.to(memory_format=torch.channels_last), normalizer_of(tensors), signature.size)
 
 
 def tensors_of(file: Path) -> tuple[dict[str, Tensor], str | None]:
@@ -240,12 +276,18 @@ def _unpacked(content: bytes, file: Path) -> tuple[dict[str, Tensor], str | None
     try:
         tensors: dict[str, Tensor] = from_bytes(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except (SafetensorError, ValueError, TypeError) as error:
-        first = str(error).splitlines()[0][:100]
-        raise UserError(f"{shown(file)} is not a whole safetensors file ({first})") from None
-    notes = header.get("__metadata__") or {}
-    if "digest" in notes and "convsmith" in notes and notes["digest"] != _digest(tensors):
+    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0][:100]
         raise UserError(
-            f"{shown(file)} is damaged: its tensors aren't those that were written; restore it from a copy"
+            f"{shown(file)} is not a whole safetensors file ({first}); restore it from a copy"
+        ) from None
+    notes = header.get("__metadata__") or {}
+    if "convsmith" not in notes:
+        return tensors, None
+    digest, _, text = notes["convsmith"].partition("\n")
+    if digest != _digest(tensors, text):
+        raise UserError(
+            f"{shown(file)} is damaged: its tensors or its description aren't those that were written; "
+            f"restore it from a copy"
         )
-    return tensors, notes.get("convsmith")
+    return tensors, text

@@ -199,11 +199,11 @@ class Predictor:
     def predict(
         self, pictures: Picture | Sequence[Picture], *, top: int = 5, batch_size: int = 64
     ) -> list[dict[str, Any]]:
-        """For each picture (or the one) its label, the label's probability, and the ``top`` classes with theirs.
+        """For each picture (or the one) its label with its probability, and the ``top`` classes with theirs.
 
         A picture is a file's path, an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, or one of
-        Pillow's. Where mistakes have costs, the label is the decision of least expected cost. Where the targets
-        are numbers, ``values`` by name instead of a label.
+        Pillow's. Where mistakes have costs, the label is the decision of least expected cost. Where the
+        targets are numbers, ``values`` by name instead of a label.
 
         Raises:
             UserError: if a picture can't be read as an image.
@@ -216,12 +216,14 @@ class Predictor:
             chunk = pictures[start : start + batch_size]
             names = [{"file": str(picture)} if isinstance(picture, str | Path) else {} for picture in chunk]
             outputs = self.outputs(torch.from_numpy(np.stack([self.read(picture) for picture in chunk])))
-            if self.encoding is not None and self.encoding.numeric:
-                rows = self.encoding.decode(outputs).tolist()
-                found = [{"values": dict(zip(self.columns, row))} for row in rows]
-            else:
-                found = answers(outputs.numpy(), self.signature, top)
-            yield from ({**name, **answer} for name, answer in zip(names, found))
+            yield from ({**name, **answer} for name, answer in zip(names, self.answers(outputs, top)))
+
+    def answers(self, outputs: Tensor, top: int = 5) -> list[dict[str, Any]]:
+        """What :meth:`predict` says of a picture, for each row of outputs (N, K)."""
+        if self.encoding is not None and self.encoding.numeric:
+            rows = self.encoding.decode(outputs).tolist()
+            return [{"values": dict(zip(self.columns, row, strict=True))} for row in rows]
+        return answers(outputs.numpy(), self.signature, top)
 
     def read(self, picture: Picture) -> Pixels:
         """A picture as the net takes it, (size, size, channels) uint8.

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from convsmith import catalog
 from convsmith.errors import UserError
+from convsmith.findings import Finding
 from convsmith.inference.ensemble import Ensemble
 from convsmith.inference.pipeline import Pipeline, dtype_of
 from convsmith.nn.normalizer import Normalizer
 from convsmith.nn.trace import trace
 from convsmith.nn.traced import Traced
+from convsmith.nn.training_alike import noticed
 from convsmith.program import Program
 
 # Largest difference of outputs, relative to their size, that another order of sums may make.
@@ -28,13 +30,15 @@ class Structure:
     """What model.json says of a net, and how its tensors are found in the net.
 
     ``net`` is JSON's types. ``names`` are of the tensors that a program reads, None for all; ``constants``
-    those that the net computes with but doesn't hold; ``members`` the structures of an ensemble.
+    those that the net computes with but doesn't hold; ``members`` the structures of an ensemble; ``findings``
+    what of the net the file doesn't carry.
     """
 
     net: Mapping[str, Any]
     names: tuple[str, ...] | None = None
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     members: tuple[Structure, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def tensors(self, net: Pipeline | Ensemble) -> dict[str, Tensor]:
         """The tensors of ``net``, which is of this structure, by the names that they have in a file."""
@@ -57,7 +61,7 @@ class Structure:
 
 
 def structure_of(net: Pipeline | Ensemble) -> Structure:
-    """How a net is written down: by its name in the catalogue where that makes the same net, else as a program.
+    """How a net is written: by its name in the catalogue where that makes the same net, else as a program.
 
     Raises:
         UserError: if it can't be, with the layer's name.
@@ -65,17 +69,27 @@ def structure_of(net: Pipeline | Ensemble) -> Structure:
     if isinstance(net, Ensemble):
         members = tuple(structure_of(member) for member in net.members)  # type: ignore[arg-type]
         parts = {"members": [dict(member.net) for member in members], "numeric": net.numeric}
-        return Structure({**parts, "combine": "average"}, members=members)
+        findings = tuple(finding for member in members for finding in member.findings)
+        return Structure({**parts, "combine": "average"}, members=members, findings=findings)
     reads: dict[str, Any] = {"size": net.size}
     if not net.channels_last:
         reads["channels_last"] = False
     spec = _spec(net)
     if spec is not None:
         return Structure({"spec": spec, **reads})
-    program, tensors = trace(net.model, (_channels(net), net.size, net.size))
+    shape = (_channels(net), net.size, net.size)
+    program, tensors = trace(net.model, shape)
     own = set(dict(net.model.named_parameters())) | set(dict(net.model.named_buffers()))
     constants = {name: tensor for name, tensor in tensors.items() if name not in own}
-    return Structure({"program": program.to_json(), **reads}, tuple(tensors), constants)
+    try:
+        again = Traced(program, tensors)
+    except KeyError as error:  # torch's: attribute 'num_classes' already exists
+        raise UserError(
+            f"a layer or tensor of the net has a name that a net read from a file uses itself "
+            f"({error.args[0]}); rename it"
+        ) from None
+    said = noticed(net.model, again, shape)
+    return Structure({"program": program.to_json(), **reads}, tuple(tensors), constants, findings=said)
 
 
 def net_of(given: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Pipeline | Ensemble:
@@ -92,19 +106,45 @@ def net_of(given: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Pipeline 
     own = inside(tensors, "model.")
     if "spec" in given:
         ((name, arguments),) = given["spec"].items()
+        _promised(name, arguments, own)
         model = _rebuilt(name, arguments)
         _fill(model, own)
     else:
         model = Traced(Program.from_json(given["program"]), own)
     last = bool(given.get("channels_last", True))
     model = model.to(memory_format=torch.channels_last) if last else model
-    normalizer = Normalizer(tensors["normalizer.mean"], tensors["normalizer.std"])
-    return Pipeline(model, normalizer, int(given["size"]), channels_last=last)
+    return Pipeline(model, normalizer_of(tensors), int(given["size"]), channels_last=last)
+
+
+def normalizer_of(tensors: Mapping[str, Tensor]) -> Normalizer:
+    """The normalizer among a file's tensors.
+
+    Raises:
+        KeyError, ValueError: if it isn't there, or of other shapes.
+    """
+    mean, std = tensors["normalizer.mean"], tensors["normalizer.std"]
+    if std.ndim != 1 or mean.ndim not in (1, 3) or mean.shape[-1] != std.shape[0]:
+        raise ValueError(f"a normalizer has no mean {tuple(mean.shape)} with a deviation {tuple(std.shape)}")
+    return Normalizer(mean, std)
 
 
 def inside(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Tensors whose names begin with ``prefix``, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _promised(name: str, arguments: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse arguments that don't make these tensors, before memory is taken for what they do make."""
+    try:
+        with torch.device("meta"):
+            own = _rebuilt(name, arguments).state_dict()
+    except NotImplementedError:
+        return  # an initialization that needs numbers
+    for key, tensor in own.items():
+        if key not in tensors or tensors[key].shape != tensor.shape:
+            raise ValueError(
+                f"{name} has a tensor {key} {tuple(tensor.shape)}, and the weights have none such"
+            )
 
 
 def _rebuilt(name: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -135,6 +175,8 @@ def _spec(net: Pipeline) -> dict[str, Any] | None:
     own, other = model.state_dict(), again.state_dict()
     if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in other.items()}:
         return None
+    if repr(again) != repr(model) or _parameters(again) != _parameters(model):
+        return None  # a dropout's rate, a batch norm's momentum; weights that were tied
     _fill(again, own)
     device = next((tensor.device for tensor in own.values()), torch.device("cpu"))
     # What it was made from doesn't tell what was done to it since: the answers do.
@@ -149,12 +191,19 @@ def _spec(net: Pipeline) -> dict[str, Any] | None:
     )
 
 
+def _parameters(model: nn.Module) -> list[str]:
+    """Names of the parameters; of one that two layers share, the first."""
+    return [name for name, _ in model.named_parameters()]
+
+
 def _channels(net: Pipeline) -> int:
     return int(net.normalizer.std.shape[0])
 
 
-def check(net: Pipeline | Ensemble, again: Pipeline | Ensemble, size: int, channels: int) -> None:
-    """Refuse what was written but answers otherwise when it is read.
+def check(
+    net: Pipeline | Ensemble, again: Pipeline | Ensemble, size: int, channels: int, outputs: int
+) -> None:
+    """Refuse what was written but answers otherwise when it is read, or not with ``outputs`` numbers.
 
     Raises:
         UserError: with the difference.
@@ -163,15 +212,27 @@ def check(net: Pipeline | Ensemble, again: Pipeline | Ensemble, size: int, chann
     found = _difference(net, again.to(device), size, channels)
     if not found <= _tolerance(net):
         raise UserError(
-            f"the net can't be written to a model file: read again it answers otherwise (by {found:.2g} of its "
-            f"outputs' size). It may draw random numbers, or keep a state, when it answers"
+            f"the net can't be written to a model file: read again it answers otherwise (by {found:.2g} of "
+            f"its outputs' size). It may draw random numbers, keep a state, or branch on the number of "
+            f"images when it answers"
+        )
+    shape = tuple(again.outputs(torch.zeros(1, size, size, channels, dtype=torch.uint8)).shape)
+    if shape != (1, outputs):
+        raise UserError(
+            f"the net gives {shape} for one image, and its signature names {outputs} outputs, so (1, "
+            f"{outputs}); give it that many outputs, or name each of them"
         )
 
 
 def _difference(net: Pipeline | Ensemble, other: Pipeline | Ensemble, size: int, channels: int) -> float:
-    """Largest difference of two nets' outputs for two random images, over the outputs' size."""
+    """Largest difference of two nets' outputs, over their size, for batches of three and of one image."""
     draws = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (2, size, size, channels), dtype=torch.uint8, generator=draws)
+    # Neither is the size of batch that a net is traced with.
+    pixels = torch.randint(0, 256, (3, size, size, channels), dtype=torch.uint8, generator=draws)
+    return max(_apart(net, other, pixels), _apart(net, other, pixels[:1]))
+
+
+def _apart(net: Pipeline | Ensemble, other: Pipeline | Ensemble, pixels: Tensor) -> float:
     answers = []
     for one in (net, other):
         with torch.random.fork_rng(devices=[]):

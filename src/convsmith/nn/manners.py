@@ -131,7 +131,7 @@ def with_features(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def is_linear(model: nn.Module) -> bool:
-    """Whether the logits of a net are its classifier's output for its features (N, D)."""
+    """Whether a net's logits are its classifier's output for its features (N, D), and nothing follows."""
     ends = getattr(model, "ends_in_classifier", True)
     return has_features(model) and bool(ends) and isinstance(classifier(model), nn.Linear)
 

@@ -32,7 +32,8 @@ MODES = {
     "aten.rrelu_.default": "training",
     "aten.batch_norm.default": "training",
 }
-# A view of a map in another memory format may be impossible; a reshape copies then, and is the same otherwise.
+# A view of a map in another memory format may be impossible; a reshape copies then, and is the same
+# otherwise.
 INSTEAD = {"aten.view.default": "aten.reshape.default"}
 
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import io
-import logging
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,21 +10,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from convsmith import catalog
 from convsmith.errors import UserError
 from convsmith.nn import operations
-from convsmith.nn.probe import Before, evaluating
+from convsmith.nn.exporting import exported
+from convsmith.nn.layer_of import SLOTS, WEIGHTED, is_layer, made_by, weighted_layer
+from convsmith.nn.nodes import bound, kind_of, name_of, output_of, shape_of, working, written
 from convsmith.program import Argument, Array, Form, Layer, Op, Program, Ref, Word
-
-# Operations with a weight that are layers, whatever module calls them.
-WEIGHTED = {
-    "conv1d": "Conv1d",
-    "conv2d": "Conv2d",
-    "conv3d": "Conv3d",
-    "linear": "Linear",
-    "batch_norm": "BatchNorm",
-}
-SLOTS = ("weight", "bias", "running_mean", "running_var")
 
 
 def trace(model: nn.Module, shape: tuple[int, int, int]) -> tuple[Program, dict[str, Tensor]]:
@@ -51,81 +37,7 @@ def trace(model: nn.Module, shape: tuple[int, int, int]) -> tuple[Program, dict[
     >>> [op.inputs[0] for op in program.ops], sorted(tensors)
     (['0', '1'], ['0.bias', '0.weight'])
     """
-    exported = _export(model, shape)
-    return _Tracer(model, exported).program()
-
-
-def _example(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
-    """Two images where the weights are. In channels_last, as the pipeline gives them, so that a conversion of
-    the format isn't left out as if it did nothing."""
-    first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
-    images = torch.zeros(2, *shape, device=first.device, dtype=first.dtype)
-    return images.contiguous(memory_format=torch.channels_last)
-
-
-def _export(model: nn.Module, shape: tuple[int, int, int]) -> torch.export.ExportedProgram:
-    batch = torch.export.Dim("batch", min=1)
-    images = _example(model, shape)
-    reason: Exception | None = None
-    with evaluating(model), _quiet(), _following(model) as inside:
-        # A net that flattens by a view takes no channels_last.
-        for example in (images, images.contiguous()):
-            inside.clear()
-            try:
-                return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
-            except Exception as error:  # the exporter raises a dozen kinds
-                reason = error
-        assert reason is not None
-        raise UserError(_why(model, inside, reason)) from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's reports off the screen: what is wrong is said in a sentence."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-@contextmanager
-def _following(model: nn.Module) -> Iterator[list[str]]:
-    """While open, the list holds the names of the modules that are being called, outermost first."""
-    inside: list[str] = []
-    handles = []
-
-    def entering(name: str) -> Before:
-        return lambda module, inputs: inside.append(name)
-
-    def leaving(module: nn.Module, inputs: Any, output: Any) -> None:
-        inside.pop()
-
-    for name, module in model.named_modules():
-        handles.append(module.register_forward_pre_hook(entering(name), prepend=True))
-        handles.append(module.register_forward_hook(leaving))
-    try:
-        yield inside
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _why(model: nn.Module, inside: Sequence[str], error: Exception) -> str:
-    name = inside[-1] if inside else ""
-    kind = type(model.get_submodule(name)).__name__
-    where = f"layer {name} ({kind})" if name else f"the net ({kind})"
-    text = str(error).strip()
-    first = (text.splitlines() or [type(error).__name__])[0][:160]
-    if "data-dependent" in text.lower() or "GuardOnDataDependent" in type(error).__name__:
-        first = "what it does next depends on the values that it computes"
-    return (
-        f"{where} can't be written to a model file: {first}. Write it with tensor operations alone "
-        f"(torch.where in the place of if), or keep the net in your own code"
-    )
+    return _Tracer(model, exported(model, shape)).program()
 
 
 @dataclass
@@ -166,16 +78,14 @@ class _Tracer:
         if others:
             raise UserError("a net that reads more than images can't be written to a model file")
         self.values[images] = 0
-        nodes = [node for node in graph.nodes if node.op == "call_function" and not _is_check(node)]
+        nodes = working(graph)
         self.computed = self._from_tensors_alone(nodes)
         for step in self._steps(nodes):
             if isinstance(step, _Call):
                 self._add_call(step)
             elif step not in self.computed:
                 self._add(step)
-        (output,) = graph.output_node().args[0]
-        if not isinstance(output, fx.Node) or output not in self.values:
-            raise UserError("a net that gives more than one tensor, or a constant, can't be written")
+        output = output_of(self.exported, type(self.model).__name__, self.values)
         program = Program(self.layers, tuple(self.ops), self.values[output], self.arrays, self.ties)
         return program, self.tensors
 
@@ -183,11 +93,17 @@ class _Tracer:
 
     def _keep_tensors(self) -> None:
         """Parameters and buffers by name, each once; the exporter's constants."""
-        for sort, named in (
+        passing = {
+            f"{name}.{buffer}" if name else buffer
+            for name, module in self.modules.items()
+            for buffer in module._non_persistent_buffers_set
+        }
+        for kind, named in (
             ("parameter", self.model.named_parameters(remove_duplicate=False)),
             ("buffer", self.model.named_buffers(remove_duplicate=False)),
         ):
             for name, tensor in named:
+                sort = "constant" if name in passing else kind
                 first = self.of_tensor.setdefault(id(tensor), name)
                 if first != name:
                     self.ties[name] = first
@@ -195,7 +111,7 @@ class _Tracer:
                     self.arrays[name], self.tensors[name] = sort, tensor.detach()
         for name, value in self.exported.constants.items():
             if isinstance(value, Tensor) and name not in self.arrays and name not in self.ties:
-                self.arrays[name], self.tensors[name] = "buffer", value.detach()
+                self.arrays[name], self.tensors[name] = "constant", value.detach()
 
     def _placeholders(self, graph: fx.Graph) -> list[fx.Node]:
         """The graph's inputs that are images; the others become stored tensors."""
@@ -246,7 +162,7 @@ class _Tracer:
         """The outermost layer whose call a node is part of: the call's key, the layer's name, the layer."""
         for key, (path, _) in (node.meta.get("nn_module_stack") or {}).items():
             module = self.modules.get(path)
-            if module is not None and path and _is_layer(module):
+            if module is not None and path and is_layer(module):
                 return key, path, module
         return None
 
@@ -268,7 +184,7 @@ class _Tracer:
 
     def _weighted(self, call: _Call) -> fx.Node | None:
         """The operation of a call that reads the layer's weight."""
-        names = [node for node in call.nodes if _name(node) in WEIGHTED]
+        names = [node for node in call.nodes if name_of(node) in WEIGHTED]
         return names[0] if len(names) == 1 else None
 
     def _add_call(self, call: _Call) -> None:
@@ -288,7 +204,7 @@ class _Tracer:
         parts = name.split(".")
         for length in range(1, len(parts)):
             if ".".join(parts[:length]) in self.layers:
-                return ".".join(parts[: length - 1] + ["_".join(parts[length - 1 :])])
+                return ".".join([*parts[: length - 1], "_".join(parts[length - 1 :])])
         return name
 
     def _layer(self, call: _Call) -> Layer:
@@ -303,7 +219,7 @@ class _Tracer:
             for slot, tensor in (*module._parameters.items(), *module._buffers.items())
             if tensor is not None
         }
-        kind, attributes = _made_by(module)
+        kind, attributes = made_by(module)
         return Layer(kind, attributes, arrays, forms)
 
     def _form(self, weight: Any, name: str) -> Form:
@@ -327,6 +243,7 @@ class _Tracer:
         ]
         trained = [leaf for leaf in dict.fromkeys(leaves) if self.arrays[leaf] == "parameter"]
         originals = [leaf for leaf in trained if f"{name}.parametrizations." in leaf] or trained
+        originals.sort(key=lambda leaf: (len(leaf), leaf))  # original0, original1, as torch numbers them
         return Form(tuple(originals or leaves[:1]), tuple(ops), Ref(places[weight]))
 
     # ---- operations
@@ -349,12 +266,18 @@ class _Tracer:
 
     def _note(self, node: fx.Node, op: Op) -> None:
         value = node.meta.get("val")
-        shape = _shape(value) if isinstance(value, Tensor) else None
+        shape = shape_of(value) if isinstance(value, Tensor) else None
         self.ops.append(Op(op.kind, op.inputs, op.attributes, shape))
         self.values[node] = len(self.ops)
 
     def _op(self, node: fx.Node, values: dict[fx.Node, int]) -> Op:
-        kind = _kind(node)
+        kind = kind_of(node)
+        for given in written(node):
+            if given in self.of_node:
+                raise UserError(
+                    f"the net changes its tensor {self.of_node[given].name} when it answers, and a model "
+                    f"file holds nets that answer the same twice; change it only if self.training"
+                )
         inputs = [self._argument(given, values) for given in node.args]
         attributes = {key: self._argument(given, values) for key, given in node.kwargs.items()}
         flag = operations.MODES.get(kind)
@@ -379,10 +302,10 @@ class _Tracer:
 
     def _promoted(self, node: fx.Node) -> Op | None:
         """An operation with the weight of a module that isn't one of torch's layers, as the call of one."""
-        name = _name(node)
+        name = name_of(node)
         if name not in WEIGHTED:
             return None
-        given = _bound(node)
+        given = bound(node)
         images, weight = given["input"], given["weight"]
         tensors = {slot: given[slot] for slot in SLOTS if isinstance(given.get(slot), fx.Node)}
         slots = {slot: self.of_node[own].name for slot, own in tensors.items() if own in self.of_node}
@@ -400,165 +323,20 @@ class _Tracer:
             slots["num_batches_tracked"] = f"{path}.num_batches_tracked"
         forms = {"weight": self._form(weight, path)} if computed else {}
         learned = [*slots.values(), *(name for form in forms.values() for name in form.originals)]
-        if all(self.arrays[name] == "buffer" for name in learned) and name != "batch_norm":
+        if all(self.arrays[name] != "parameter" for name in learned) and name != "batch_norm":
             return None  # a fixed filter
-        layer = _weighted_layer(name, given, slots, forms)
+        layer = weighted_layer(name, given, slots, forms)
         if self.layers.setdefault(path, layer) != layer:
             return None
         return Op("layer", (path, Ref(self.values[images])))
 
     def _owner(self, node: fx.Node, slots: dict[str, str]) -> str | None:
         """The name under which an operation's layer is kept: that of the module that holds its tensors."""
+        if any(name.rpartition(".")[2] != slot for slot, name in slots.items()):
+            return None  # attention's in_proj_weight keeps its name
         held = next((slots[slot] for slot in ("weight", "running_mean") if slot in slots), None)
         stack = [
             path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path in self.modules
         ]
         path = held.rpartition(".")[0] if held is not None else (stack or [""])[-1]
         return None if not path or any(other.startswith(f"{path}.") for other in self.layers) else path
-
-
-def _is_check(node: fx.Node) -> bool:
-    return not node.users and any(word in str(node.target) for word in operations.CHECKS)
-
-
-def _name(node: fx.Node) -> str:
-    """``conv2d`` of ``aten.conv2d.default``; empty for what is no ATen operator, or another overload."""
-    parts = str(node.target).split(".")
-    return parts[1] if parts[0] == "aten" and parts[-1] in ("default", "padding") else ""
-
-
-def _kind(node: fx.Node) -> str:
-    target = node.target
-    kind = f"size.{target.__name__}" if target in operations.SIZES.values() else str(target)  # type: ignore[union-attr]
-    try:
-        operations.operation(kind)
-    except ValueError:
-        stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
-        where = f"layer {stack[-1]}" if stack and stack[-1] else "the net"
-        raise UserError(
-            f"{where} uses {kind}, which a model file can't hold; write it with torch's plain operations, or "
-            f"keep the net in your own code"
-        ) from None
-    return kind
-
-
-def _shape(value: Tensor) -> tuple[int, ...] | None:
-    """Sizes without the batch, where they are numbers."""
-    sizes = list(value.shape[1:])
-    return tuple(sizes) if all(isinstance(size, int) for size in sizes) else None
-
-
-def _bound(node: fx.Node) -> dict[str, Any]:
-    """Arguments of an ATen operator by name, defaults included."""
-    given = {}
-    for place, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
-        if place < len(node.args):
-            given[argument.name] = node.args[place]
-        else:
-            given[argument.name] = node.kwargs.get(argument.name, argument.default_value)
-    return given
-
-
-def _is_layer(module: nn.Module) -> bool:
-    """Whether a module is kept as it is: one of torch's own layers, or of this package, without hooks."""
-    if module._forward_hooks or module._forward_pre_hooks:
-        return False
-    inner = [name for name, _ in module.named_children() if name != "parametrizations"]
-    sort = type(module).__mro__[1] if parametrize.is_parametrized(module) else type(module)
-    if inner and not sort.__module__.startswith("convsmith.nn."):
-        return False
-    if sort.__module__.startswith("torch.nn.modules."):
-        return getattr(nn, sort.__name__, None) is sort and _arguments(module, sort) is not None
-    if not sort.__module__.startswith("convsmith.nn."):
-        return False
-    return not parametrize.is_parametrized(module) and _technique(module) is not None
-
-
-def _made_by(module: nn.Module) -> tuple[str, dict[str, Argument]]:
-    sort = type(module).__mro__[1] if parametrize.is_parametrized(module) else type(module)
-    if sort.__module__.startswith("torch.nn.modules."):
-        found = _arguments(module, sort)
-    else:
-        found = _technique(module)
-    assert found is not None
-    return found
-
-
-def _arguments(module: nn.Module, sort: type[nn.Module]) -> tuple[str, dict[str, Argument]] | None:
-    """The class of one of torch's layers and the arguments that make it; None where they aren't plain."""
-    found: dict[str, Argument] = {}
-    for name, parameter in inspect.signature(sort.__init__).parameters.items():
-        if name in ("self", "device", "dtype") or parameter.kind in (
-            inspect.Parameter.VAR_POSITIONAL,
-            inspect.Parameter.VAR_KEYWORD,
-        ):
-            continue
-        if name == "bias":
-            found[name] = module.bias is not None
-        elif hasattr(module, name):
-            value = getattr(module, name)
-            if not _is_plain(value):
-                return None
-            found[name] = tuple(value) if isinstance(value, list | tuple) else value
-        elif parameter.default is inspect.Parameter.empty:
-            return None
-    return sort.__name__, {**found, **_measured(module)}
-
-
-def _measured(module: nn.Module) -> dict[str, Argument]:
-    """Channels as the weights have them: what was pruned may still say what it was."""
-    if isinstance(module, nn.Linear):
-        return {"in_features": module.weight.shape[1], "out_features": module.weight.shape[0]}
-    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        outputs, inputs = module.weight.shape[:2]
-        return {"in_channels": inputs * module.groups, "out_channels": outputs}
-    if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-        return {"num_features": len(module.running_mean)}
-    return {}
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str)
-
-
-def _technique(module: nn.Module) -> tuple[str, dict[str, Argument]] | None:
-    """The technique that made a layer of this package, and its arguments."""
-    try:
-        kind, name, arguments = catalog.call_of(module)
-    except TypeError:
-        return None
-    found = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
-    return (f"{kind}:{name}", found) if all(map(_is_plain, found.values())) else None
-
-
-def _weighted_layer(name: str, given: dict[str, Any], slots: dict[str, str], forms: dict[str, Form]) -> Layer:
-    """The layer of torch that an operation with a weight is."""
-    if name == "batch_norm":
-        dimensions = given["input"].meta["val"].ndim
-        attributes: dict[str, Argument] = {
-            "num_features": given["running_mean"].meta["val"].shape[0],
-            "eps": given["eps"],
-            "momentum": given["momentum"],
-            "affine": "weight" in slots,
-        }
-        return Layer(f"BatchNorm{max(1, dimensions - 2)}d", attributes, slots, forms)
-    shape = given["weight"].meta["val"].shape
-    bias = given["bias"] is not None
-    if name == "linear":
-        return Layer(
-            "Linear", {"in_features": shape[1], "out_features": shape[0], "bias": bias}, slots, forms
-        )
-    padding = given["padding"]
-    attributes = {
-        "in_channels": shape[1] * given["groups"],
-        "out_channels": shape[0],
-        "kernel_size": tuple(shape[2:]),
-        "stride": tuple(given["stride"]),
-        "padding": padding if isinstance(padding, str) else tuple(padding),
-        "dilation": tuple(given["dilation"]),
-        "groups": given["groups"],
-        "bias": bias,
-    }
-    return Layer(WEIGHTED[name], attributes, slots, forms)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from convsmith import catalog
 from convsmith.errors import UserError
 from convsmith.nn import operations
-from convsmith.program import Argument, Array, Form, Layer, Op, Program, Ref, Word, refs
+from convsmith.nn.built import Held, built, place, register
+from convsmith.program import Argument, Array, Op, Program, Ref, Word, refs
 
 
 class Traced(nn.Module):
     """The net that a program describes: input (N, C, H, W), output (N, K); it trains as any other.
 
-    Its layers are those of ``torch.nn`` (a masked weight is a parametrization), under the names that they had.
+    Its layers are those of ``torch.nn`` (a masked weight is a parametrization), under their old names.
     ``forward_features``, ``forward_head``, ``get_classifier`` and ``reset_classifier`` are timm's.
 
     Args:
@@ -29,6 +28,7 @@ class Traced(nn.Module):
         ValueError: if the program names a layer or operation that a model file may not name.
         KeyError: if a tensor is missing.
 
+    >>> import torch
     >>> from convsmith.nn.trace import trace
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(18, 3))
     >>> again = Traced(*trace(net, (1, 5, 5)))
@@ -39,30 +39,35 @@ class Traced(nn.Module):
 
     def __init__(self, program: Program, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.output = program.output
-        self._ops = [(op, _caller(op)) for op in program.ops]
-        self._dying = _dying(program)
-        self._sizes = _sizes(program)
-        self._maps, self._head = _cuts(program, self._sizes)
-        held = _Held(program, tensors)
+        sizes = _sizes(program)
+        maps, head = _cuts(program, sizes)
+        called = (
+            None
+            if head is None
+            else (head, str(program.ops[head].inputs[0]), refs(program.ops[head].inputs)[0])
+        )
+        calls = list(map(_caller, program.ops))
+        # One attribute: layers may have any name, and "output" is a usual one.
+        self._of_program = _Way(calls, _dying(program), sizes, program.output, maps, called)
+        held = Held(program, tensors)
         for name, layer in program.layers.items():
-            _place(self, name, _built(layer, held))
+            place(self, name, built(layer, held))
         for name in (*program.arrays, *program.ties):
             if name not in held.used:
-                _register(self, name, held.tensor(name))
+                register(self, name, held.tensor(name), persistent=held.lasts(name))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._run(x, 0, self.output)
+        return self._run(x, 0, self._of_program.output)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last maps (N, D, h, w) that all else is computed from; where there are none, the features."""
-        return self._run(x, 0, self._maps)
+        return self._run(x, 0, self._of_program.maps)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """From what ``forward_features`` gives to logits (N, K), or to what the classifier reads, (N, D)."""
         if not pre_logits:
-            return self._run(x, self._maps, self.output)
-        vectors = self._run(x, self._maps, self._classifier_input())
+            return self._run(x, self._of_program.maps, self._of_program.output)
+        vectors = self._run(x, self._of_program.maps, self._classifier()[2])
         return vectors.mean((2, 3)) if vectors.ndim == 4 else vectors
 
     def get_classifier(self) -> nn.Module:
@@ -71,12 +76,13 @@ class Traced(nn.Module):
         Raises:
             UserError: if the net has no such layer.
         """
-        return self.get_submodule(self._classifier_name())
+        return self.get_submodule(self._classifier()[1])
 
     @property
     def ends_in_classifier(self) -> bool:
         """Whether the classifier's output is the net's."""
-        return self._head is not None and self._head + 1 == self.output
+        head = self._of_program.head
+        return head is not None and head[0] + 1 == self._of_program.output
 
     @property
     def num_features(self) -> int:
@@ -97,66 +103,88 @@ class Traced(nn.Module):
             new: nn.Module = nn.Conv2d(old.in_channels, num_classes, **window, **like)
         else:
             new = nn.Linear(self.num_features, num_classes, **like)
-        self.set_submodule(self._classifier_name(), new)
+        self.set_submodule(self._classifier()[1], new)
 
-    def _classifier_input(self) -> int:
-        if self._head is None:
+    def _classifier(self) -> tuple[int, str, int]:
+        """The operation that is the classifier, the layer's name, and the value that it reads."""
+        if self._of_program.head is None:
             raise UserError("this net has no layer that could be called its classifier")
-        return refs(self._ops[self._head][0].inputs)[0]
-
-    def _classifier_name(self) -> str:
-        self._classifier_input()
-        assert self._head is not None
-        return str(self._ops[self._head][0].inputs[0])
+        return self._of_program.head
 
     def _run(self, x: Tensor, first: int, last: int) -> Tensor:
         """Value ``last``, where ``x`` is value ``first``."""
-        values: dict[int, Any] = {first: x}
+        way = self._of_program
+        values: list[Any] = [None] * (last + 1)
+        values[first] = x
         if first:  # sizes of the batch, which were computed before this place
             values[0] = x
-            for size in sorted(size for size in self._sizes if size <= first):
-                op, call = self._ops[size - 1]
-                values[size] = call(self, op, values, x)
+            for size in sorted(size for size in way.sizes if size <= first):
+                values[size] = way.calls[size - 1](self, values, x)
         for number in range(first, last):
-            op, call = self._ops[number]
-            values[number + 1] = call(self, op, values, x)
-            for dead in self._dying[number]:
-                values.pop(dead, None)
+            values[number + 1] = way.calls[number](self, values, x)
+            for dead in way.dying[number]:
+                values[dead] = None
         found: Tensor = values[last]
         return found
 
 
-Call = Callable[[Traced, Op, dict[int, Any], Tensor], Any]
+Call = Callable[[Traced, list[Any], Tensor], Any]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A program made ready: calls in order, which values each leaves behind, and the places of its parts."""
+
+    calls: list[Call]
+    dying: list[list[int]]
+    sizes: set[int]
+    output: int
+    maps: int
+    head: tuple[int, str, int] | None
 
 
 def _caller(op: Op) -> Call:
     """How an operation is carried out, decided once."""
     if op.kind == "layer":
-        path = str(op.inputs[0]).split(".")
-        (read,) = refs(op.inputs)
-
-        def call_layer(net: Traced, op: Op, values: dict[int, Any], x: Tensor) -> Any:
-            layer: Any = net
-            for part in path:
-                layer = layer._modules[part]
-            return layer(values[read])
-
-        return call_layer
+        return _layer_caller(op)
     function = operations.operation(op.kind)
     inputs = operations.plain(op.inputs)
     attributes = {key: operations.plain(value) for key, value in op.attributes.items()}
+    if not attributes and all(isinstance(own, Ref) or operations.fixed(own) for own in inputs):
+        # The usual case, x + y, without a search through its arguments.
+        places = [own.value if isinstance(own, Ref) else None for own in inputs]
+        given = list(zip(places, inputs))
 
-    def call(net: Traced, op: Op, values: dict[int, Any], x: Tensor) -> Any:
+        def call_plainly(net: Traced, values: list[Any], x: Tensor) -> Any:
+            return function(*[own if place is None else values[place] for place, own in given])
+
+        return call_plainly
+
+    def call(net: Traced, values: list[Any], x: Tensor) -> Any:
         find = _Finder(net, values, x)
         return function(*map(find, inputs), **{key: find(value) for key, value in attributes.items()})
 
     return call
 
 
+def _layer_caller(op: Op) -> Call:
+    *around, last = str(op.inputs[0]).split(".")
+    (read,) = refs(op.inputs)
+
+    def call_layer(net: Traced, values: list[Any], x: Tensor) -> Any:
+        # By name each time: a layer may have been replaced.
+        layers: Any = net._modules
+        for part in around:
+            layers = layers[part]._modules
+        return layers[last](values[read])
+
+    return call_layer
+
+
 class _Finder:
     """What an argument is, in one run."""
 
-    def __init__(self, net: nn.Module, values: Mapping[int, Any], x: Tensor) -> None:
+    def __init__(self, net: nn.Module, values: Sequence[Any], x: Tensor) -> None:
         self.net = net
         self.values = values
         self.x = x
@@ -229,155 +257,6 @@ def _last_maps(program: Program, cuts: set[int], before: int) -> int:
         if len(shape) > 1 and not (len(shape) == 3 and shape[1:] == (1, 1)):
             return found  # maps on several paths, or tokens
     return found
-
-
-class _Held:
-    """The tensors of a net as its parameters and buffers, each one object however often it is used."""
-
-    def __init__(self, program: Program, tensors: Mapping[str, Tensor]) -> None:
-        self.program = program
-        self.tensors = tensors
-        self.made: dict[str, Tensor] = {}
-        self.used: set[str] = set()
-
-    def tensor(self, name: str) -> Tensor:
-        self.used.add(name)
-        name = self.program.ties.get(name, name)
-        if name not in self.made:
-            found = self.tensors[name]
-            if self.program.arrays[name] == "parameter":
-                found = nn.Parameter(found, requires_grad=found.is_floating_point())
-            self.made[name] = found
-        return self.made[name]
-
-
-def _built(layer: Layer, held: _Held) -> nn.Module:
-    """A layer with its tensors."""
-    attributes = {key: operations.plain(value) for key, value in layer.attributes.items()}
-    kind, technique, name = layer.kind.partition(":")
-    if technique:
-        made: nn.Module = catalog.rebuild(kind, name, attributes)
-    else:
-        sort = getattr(nn, kind, None)
-        if not (isinstance(sort, type) and issubclass(sort, nn.Module)):
-            raise ValueError(f"torch.nn has no layer {kind!r}")
-        with torch.device("meta"):  # no time and memory for weights that are replaced
-            made = sort(**attributes)
-    for slot, array in layer.arrays.items():
-        _set(made, slot, held.tensor(array))
-    for slot, form in layer.forms.items():
-        _install(made, slot, form, held)
-    return made
-
-
-def _set(module: nn.Module, name: str, tensor: Tensor) -> None:
-    """Make a tensor the parameter or buffer of this name, in the place of the one that is there."""
-    for held in (module._parameters, module._buffers):
-        held.pop(name, None)
-    if isinstance(tensor, nn.Parameter):
-        module.register_parameter(name, tensor)
-    else:
-        module.register_buffer(name, tensor)
-
-
-def _register(net: nn.Module, name: str, tensor: Tensor) -> None:
-    """Keep a tensor that no layer has under its own name."""
-    owner, _, last = name.rpartition(".")
-    try:
-        module = net.get_submodule(owner)
-    except AttributeError:
-        module = nn.Module()
-        _place(net, owner, module)
-    if not hasattr(module, last):
-        _set(module, last, tensor)
-
-
-def _place(net: nn.Module, name: str, layer: nn.Module) -> None:
-    """Put a module where its dotted name says, with containers on the way."""
-    *around, last = name.split(".")
-    here = net
-    for part in around:
-        if part not in here._modules:
-            here.add_module(part, nn.Module())
-        here = here.get_submodule(part)
-    if last in here._modules:  # a container that was made on the way to one of its parts
-        for inner, module in here.get_submodule(last).named_children():
-            layer.add_module(inner, module)
-        here._modules[last] = layer
-    else:
-        here.add_module(last, layer)
-
-
-class Computed(nn.Module):
-    """A parametrization of torch that computes a weight as a program says.
-
-    Args:
-        form: how.
-        held: where the tensors beside the originals come from.
-    """
-
-    def __init__(self, form: Form, held: _Held) -> None:
-        super().__init__()
-        self.result = form.result
-        self.originals = form.originals
-        self._ops = [(op, operations.operation(op.kind)) for op in form.ops]
-        self.names: dict[str, str] = {}
-        for op in form.ops:
-            for array in _arrays((op.inputs, tuple(op.attributes.values()))):
-                if array not in form.originals and array not in self.names:
-                    last = array.rpartition(".")[2]
-                    self.names[array] = (
-                        last if last not in self.names.values() else f"{last}_{len(self.names)}"
-                    )
-                    _set(self, self.names[array], held.tensor(array))
-
-    def forward(self, *originals: Tensor) -> Tensor:
-        given = dict(zip(self.originals, originals))
-        values: list[Any] = []
-
-        def find(argument: Argument) -> Any:
-            if isinstance(argument, tuple):
-                return [find(part) for part in argument]
-            if isinstance(argument, Ref):
-                return values[argument.value]
-            if isinstance(argument, Array):
-                own = given.get(argument.name)
-                return own if own is not None else getattr(self, self.names[argument.name])
-            if isinstance(argument, Word):
-                return self.training if argument.kind == "mode" else _word(argument, originals[0])
-            return argument
-
-        for op, function in self._ops:
-            words = {key: find(value) for key, value in op.attributes.items()}
-            values.append(function(*map(find, op.inputs), **words))
-        found: Tensor = find(self.result)
-        return found
-
-
-def _word(argument: Word, like: Tensor) -> Any:
-    return like.device if argument.kind == "device" else operations.constant(argument)
-
-
-def _arrays(argument: Argument) -> list[str]:
-    if isinstance(argument, Array):
-        return [argument.name]
-    return [name for part in argument for name in _arrays(part)] if isinstance(argument, tuple) else []
-
-
-def _install(layer: nn.Module, slot: str, form: Form, held: _Held) -> None:
-    """Parametrize a layer's tensor; its originals may be of other shapes, and several."""
-    originals = [held.tensor(name) for name in form.originals]
-    _set(layer, slot, originals[0])
-    computed = Computed(form, held)
-    if len(originals) > 1:
-        # Only so does torch take several originals; nothing may be written through it afterwards.
-        computed.right_inverse = lambda weight: tuple(originals)  # type: ignore[assignment]
-    parametrize.register_parametrization(layer, slot, computed, unsafe=True)
-    computed.__dict__.pop("right_inverse", None)
-    kept: Any = layer.parametrizations[slot]  # type: ignore[index]
-    for number, tensor in enumerate(originals):
-        # The same objects, so that shared weights stay shared.
-        _set(kept, "original" if len(originals) == 1 else f"original{number}", tensor)
 
 
 def _weight(layer: nn.Module) -> Tensor:

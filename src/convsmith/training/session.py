@@ -74,7 +74,10 @@ def train_into(
     if module is not None:
         plan = plan.changed({"train.start_from": str(run.source.absolute())})
         if fabric.is_global_zero and not run.source.exists():
-            model_file.write(run.source, _predictor(_net(ready), plan, dataset))
+            first = _predictor(_net(ready), plan, dataset)
+            made = model_file.draft(first)
+            run.source.mkdir()
+            made.write(run.source, first)
     track = track if fabric.is_global_zero else silent
     state = assemble(plan, dataset, fabric, None if ready.initial is None else ready.initial.model, track)
     findings = (*dataset.findings, *ready.findings, *_noticed(plan, state))
@@ -86,7 +89,8 @@ def train_into(
     if plan.train.auto:
         own.append(Auto())
     if fabric.is_global_zero:
-        keepers = _keepers(run, plan, dataset, state)
+        keepers, limits = _keepers(run, plan, dataset, state)
+        findings = (*findings, *limits)
         _describe(run, plan, {**ready.reasons, **(reasons or {})}, dataset, findings)
         own += keepers
         own += callbacks
@@ -106,8 +110,14 @@ def _predictor(model: nn.Module, plan: Plan, dataset: Dataset) -> Predictor:
     return Predictor.of(model, dataset.normalizer, dataset.signature, channels_last=last)
 
 
-def _keepers(run: RunDirectory, plan: Plan, dataset: Dataset, state: Fit) -> list[object]:
-    """What writes the run. A net that can't be written is refused here, before hours are spent on it."""
+def _keepers(
+    run: RunDirectory, plan: Plan, dataset: Dataset, state: Fit
+) -> tuple[list[object], tuple[Finding, ...]]:
+    """Callbacks that write the run, and what of the net its file can't carry.
+
+    Raises:
+        UserError: if the net can't be written at all: here, before hours are spent on it.
+    """
     first = _predictor(features.whole(state.model), plan, dataset)
     draft = model_file.draft(first)
     last = first.pipeline.channels_last
@@ -123,7 +133,7 @@ def _keepers(run: RunDirectory, plan: Plan, dataset: Dataset, state: Fit) -> lis
     ]
     if plan.train.tensorboard:
         keepers.append(TensorBoard(run))
-    return keepers
+    return keepers, draft.findings
 
 
 def _describe(
