@@ -230,12 +230,6 @@ def test_killed_between_the_two_writes(written: Path, monkeypatch: pytest.Monkey
 # ---- damaged and foreign files
 
 
-def text_of(weights: Path) -> dict[str, str]:
-    content = weights.read_bytes()
-    found: dict[str, str] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
-    return found
-
-
 def rewrite(folder: Path, description: Any, tensors: dict[str, Tensor] | None = None) -> Path:
     """A weight file alone, whose description and digest agree: what anyone who knows the format may write."""
     tensors = load_file(folder / "model.safetensors") if tensors is None else tensors
