@@ -113,7 +113,7 @@ def test_pixels_given_are_not_changed(name: str) -> None:
 def test_the_gpu_makes_the_same_pictures(name: str) -> None:
     on_cpu = list(batches([made(name)]).epoch(0))
     gpu = batches([made(name)])
-    gpu.device, gpu.normalize = torch.device("cuda"), gpu.normalize.to(torch.device("cuda"))
+    gpu.device, gpu.normalizer = torch.device("cuda"), gpu.normalizer.to("cuda")
     gpu.targets = gpu.targets.cuda()
     for ours, theirs in zip(on_cpu, gpu.epoch(0), strict=True):
         # boxes are resized with antialiasing on the CPU, interpolated on the GPU

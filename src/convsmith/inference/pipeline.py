@@ -38,7 +38,8 @@ class Pipeline(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.normalizer = normalizer
+        # One of its own, where the net is: moving a module moves it for all who hold it.
+        self.normalizer = Normalizer(normalizer.mean, normalizer.std).to(_weight(model).device)
         self.size = size
         self.channels_last = channels_last
 
@@ -50,7 +51,8 @@ class Pipeline(nn.Module):
         """What the net reads, (N, C, size, size), in the type of its weights."""
         images: Tensor = self.normalizer(sized(pixels, self.size))
         order = torch.channels_last if self.channels_last else torch.contiguous_format
-        return images.to(dtype_of(self.model)).contiguous(memory_format=order)
+        weight = _weight(self.model)  # a net may have been moved or halved by itself
+        return images.to(weight.device, weight.dtype).contiguous(memory_format=order)
 
     def outputs(self, pixels: Tensor) -> Tensor:
         """Outputs (N, K) in float64 on the CPU, of images on any device; in evaluation, whatever the mode."""
@@ -67,5 +69,8 @@ def answered(net: nn.Module, pixels: Tensor) -> Tensor:
 
 def dtype_of(model: nn.Module) -> torch.dtype:
     """The type of a net's first floating-point weight; float32 for a net without any."""
-    found = (p.dtype for p in model.parameters() if p.is_floating_point())
-    return next(found, torch.float32)
+    return _weight(model).dtype
+
+
+def _weight(model: nn.Module) -> Tensor:
+    return next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))

@@ -133,7 +133,7 @@ def _initial(
     return source.initial(recipe, dataset)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: what is moved in it could never be trained
 def _knows(model: nn.Module, recipe: Recipe, dataset: Dataset, fabric: Fabric) -> bool:
     """Whether a net tells the training images apart better than chance would, by three standard errors.
 
