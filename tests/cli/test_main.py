@@ -166,7 +166,7 @@ def test_people_read_tables(trained: Path, convsmith: Run) -> None:
         (["predict", "{run}", "nothing.png"], ["there is no image nothing.png"]),
         (["predict", "{run}", "{images}"], ["is a folder; name the images in it"]),
         (["predict", "{run}"], ["IMAGE"]),
-        (["report", "{images}"], ["holds no trained model"]),
+        (["report", "{images}"], ["is no run"]),
         (["summary", "lenet7"], ["did you mean 'lenet5'"]),
         (["summary", "lenet5", "--input", "3x32"], ["--input takes CHANNELSxHEIGHTxWIDTH"]),
         (["summary", "lenet5", "--input", "3x8x8"], ["at least 16 pixels"]),

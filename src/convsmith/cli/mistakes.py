@@ -4,41 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import typer
 
+from convsmith.cli.wording import as_flags
 from convsmith.errors import UserError
 
 INTERRUPTED = "interrupted; a run goes on from its last checkpoint with --resume"
-# Arguments of the verbs whose options are called otherwise, or the same.
-FLAGS = {
-    "start_from": "from",
-    **{
-        name: name
-        for name in (
-            "out",
-            "model",
-            "recipe",
-            "resume",
-            "epochs",
-            "devices",
-            "nodes",
-            "device",
-            "costs",
-            "split",
-            "apply",
-            "low",
-            "high",
-            "layer",
-            "features",
-            "set",
-        )
-    },
-}
 # What the system refuses on a user's machine: no right, no room, a read-only place.
 USERS_ERRNOS = (errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
@@ -80,19 +55,3 @@ def _fail(sentence: str, code: int = 2) -> None:
     text = as_flags(sentence)
     sys.stderr.write(f"convsmith: {text}\n".encode("utf-8", "backslashreplace").decode())
     sys.exit(code)
-
-
-def as_flags(sentence: str) -> str:
-    """A sentence of the library in the command line's words: `out` is --out, `a.b=c` is --set a.b=c.
-
-    >>> as_flags("choose another `out`, or set `train.clip=1`")
-    'choose another --out, or set --set train.clip=1'
-    """
-    return re.sub(r"`([^`]+)`", lambda found: _flag(found[1]), sentence)
-
-
-def _flag(word: str) -> str:
-    name, equals, value = word.partition("=")
-    if name in FLAGS:
-        return f"--{FLAGS[name]}" + (f" {value}" if equals and value != "True" else "")
-    return f"--set {word}" if "." in name and equals else word

@@ -260,7 +260,7 @@ def _tiny_findings(rows: Sequence[tuple[Item, Header]]) -> list[Finding]:
             seen=f"{len(tiny)} of {len(counts)} classes have fewer than 2 training images: "
             f"{', '.join(tiny[:3])}",
             means="the net can only memorize them",
-            change=f"add images, or --set 'data.exclude=[{', '.join(tiny[:3])}]'",
+            change=f"add images, or `data.exclude=[{', '.join(tiny[:3])}]`",
             why="what varies within a class can't be learned from one example",
             source="scan",
         )
@@ -292,7 +292,7 @@ def _refuse(rows: Sequence[tuple[Item, Header]], root: Path) -> None:
         if missing:
             raise UserError(
                 f"class {missing[0]!r} has no usable image in {split}; add some, or drop it with "
-                f"--set 'data.exclude=[{missing[0]}]'"
+                f"`data.exclude=[{missing[0]}]`"
             )
 
 

@@ -82,7 +82,7 @@ def stratified(labels: Sequence[str], val: float, seed: int, *, strict: bool = T
         if strict and count < 2 and len(counts) > 1:
             raise UserError(
                 f"class {label!r} has {count} image; a split needs at least 2. Add images or drop it with "
-                f"--set 'data.exclude=[{label}]'"
+                f"`data.exclude=[{label}]`"
             )
     chosen = [False] * len(labels)
     for label in sorted(counts):

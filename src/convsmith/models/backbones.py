@@ -79,7 +79,8 @@ def backbone(
             raise UserError(f"timm cannot build {architecture!r}: {_line(error)}") from None
         raise UserError(
             f"the pretrained weights of timm:{architecture} cannot be fetched ({_line(error)}); connect to "
-            f"the hub, name a weight file with --from FILE, or train from scratch with --model timm:{plain}"
+            f"the hub, name a weight file with `start_from=FILE`, or train from scratch with "
+            f"`model=timm:{plain}`"
         ) from None
     if pretrained and init is not None:
         raise UserError("init would overwrite the pretrained weights; leave out one of the two")

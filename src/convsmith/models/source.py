@@ -1,4 +1,4 @@
-"""The net of ``--from`` as it is, where no name of the catalogue builds it."""
+"""The net that a training starts from, kept as it is; for nets that no name in the catalogue builds."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ def source() -> nn.Module:
     Traceback (most recent call last):
     convsmith.errors.UserError: model source is the net that a training starts from; ...
     """
-    raise UserError("model source is the net that a training starts from; name a run or file after --from")
+    raise UserError("model source is the net that a training starts from; name a run or file as `start_from`")

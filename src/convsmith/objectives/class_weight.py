@@ -92,8 +92,8 @@ def confusion(
     """
     if run is None:
         raise UserError(
-            "class_weight confusion needs a run, e.g. --set "
-            "objective.weighted_cross_entropy.class_weight.confusion.run=runs/first"
+            "class_weight confusion needs a run, e.g. "
+            "`objective.weighted_cross_entropy.class_weight.confusion.run=runs/first`"
         )
     table = confusion_counts(run, classes)
     total = table.sum(1)

@@ -105,7 +105,7 @@ def table(classes: Sequence[str], file: Annotated[str, Place()] | None = None) -
     [[0.0, 20.0], [1.0, 0.0]]
     """
     if file is None:
-        raise UserError("cost table needs its file, e.g. --set data.costs.table.file=costs.csv")
+        raise UserError("cost table needs its file, e.g. `data.costs.table.file=costs.csv`")
     return checked(read_table(file, classes), classes)
 
 
@@ -188,7 +188,7 @@ def confusion(classes: Sequence[str], run: Annotated[str, Place()] | None = None
     [[0.0, 1.5], [0.5, 0.0]]
     """
     if run is None:
-        raise UserError("cost confusion needs a run, e.g. --set data.costs.confusion.run=runs/first")
+        raise UserError("cost confusion needs a run, e.g. `data.costs.confusion.run=runs/first`")
     counts = confusion_counts(run, classes)
     shares = (counts / counts.sum(1, keepdim=True).clamp_min(1)).fill_diagonal_(0)
     k = len(classes)

@@ -95,7 +95,7 @@ def build(
             fit = [other for other in catalog.names("term") if targets in targets_of(other)]
             raise UserError(
                 f"objective {name} is for {' or '.join(wanted)}, but the data's targets are {targets}; take "
-                f"one of {', '.join(fit)} (--set objective.{name}=null takes {name} out)"
+                f"one of {', '.join(fit)} (`objective.{name}=null` takes {name} out)"
             )
         asked = inspect.signature(catalog.load("term", name)).parameters
         for key in facts or {}:

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
-import convsmith
 from convsmith import recipe as recipes
 from convsmith.errors import shown
 from convsmith.reports import plots
+from convsmith.reports.fill import fill
 from convsmith.reports.page import MEASURES, diagnosis, words
 from convsmith.run.directory import RunDirectory
 
@@ -93,9 +92,12 @@ def render(runs: Sequence[Compared], rows: Mapping[str, Sequence[str]]) -> str:
         )
         for column, title in columns
     ]
-    environment = Environment(loader=PackageLoader("convsmith.reports"), autoescape=select_autoescape())
-    return environment.get_template("comparison.html").render(
-        runs=runs, differences=rows, curves=curves, colors=plots.LINES, version=convsmith.__version__
+    return fill(
+        "comparison.html",
+        runs=runs,
+        differences=rows,
+        curves=curves,
+        colors=plots.LINES,
     )
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 from PIL import Image
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from convsmith.nn.probe import After, probe
 from convsmith.nn.receptive_field import Field, Follow
 from convsmith.nn.responses import Excitement, captured
 from convsmith.reports import plots
+from convsmith.reports.fill import fill
 
 Pixels = npt.NDArray[np.uint8]
 CHANNELS, TOP, KERNELS = 8, 6, 64
@@ -168,8 +168,8 @@ def render(
     """
     seen = fields(model, chosen, pictured[0].normalized)
     zeros = {name: (e.zero_share, e.dead, e.shape[0]) for name, e in excitements.items()}
-    environment = Environment(loader=PackageLoader("convsmith.reports"), autoescape=select_autoescape())
-    return environment.get_template("inspection.html").render(
+    return fill(
+        "inspection.html",
         kernels=[
             (name, tuple(w.shape), png(kernels(w), scale=max(1, 36 // w.shape[-1])))
             for name, w in convolutions.items()

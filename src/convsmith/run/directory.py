@@ -58,11 +58,11 @@ class RunDirectory:
         self.lock()
         if self.recipe.exists():
             raise UserError(
-                f"{shown(self.path)} already holds a run; go on with --resume, or choose another --out"
+                f"{shown(self.path)} already holds a run; go on with `resume`, or choose another `out`"
             )
         if any(not child.name.startswith(".") for child in self.path.iterdir()):
             raise UserError(
-                f"{shown(self.path)} holds other files; choose a new or an empty folder for --out"
+                f"{shown(self.path)} holds other files; choose a new or an empty folder for `out`"
             )
 
     def open_existing(self) -> None:
@@ -72,7 +72,7 @@ class RunDirectory:
             UserError: if there is none, or it is in use.
         """
         if not self.recipe.exists():
-            raise UserError(f"{shown(self.path)} holds no run to resume; start one without --resume")
+            raise UserError(f"{shown(self.path)} holds no run to resume; start one without `resume`")
         self._make()
         self.lock()
 
@@ -83,7 +83,7 @@ class RunDirectory:
             (self.path / ".writable").unlink()
         except OSError as error:
             raise UserError(
-                f"cannot write to {shown(self.path)} ({error.strerror}); choose another folder for --out"
+                f"cannot write to {shown(self.path)} ({error.strerror}); choose another folder for `out`"
             ) from None
 
     def lock(self) -> None:
@@ -93,7 +93,7 @@ class RunDirectory:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise UserError(
-                f"{shown(self.path)} is in use by another process; wait for it, or choose another --out"
+                f"{shown(self.path)} is in use by another process; wait for it, or choose another `out`"
             ) from None
 
     def unlock(self) -> None:

@@ -87,7 +87,7 @@ def _appeared(run: RunDirectory, items: Sequence[Item]) -> list[Finding]:
             seen=f"{len(new):,} {'file has' if len(new) == 1 else 'files have'} appeared in "
             f"{shown(str(section.path))} since the run began, and left out: {names}",
             means="the figures are of the images that the run recorded",
-            change="train again, e.g. with --from this run, to learn from them",
+            change="train again, e.g. with this run as `start_from`, to learn from them",
             why="a new draw of the splits could put images that were trained on among those that test",
             source="files.csv",
             name="appeared",
@@ -105,7 +105,7 @@ def _half(items: Sequence[Item], run: RunDirectory) -> tuple[list[Item], Finding
         seen=f"{shown(run.path)} set no images aside for an accuracy floor; {len(chosen):,} of its "
         f"{len(val):,} validation images are taken",
         means="they have chosen the best epoch, so that their accuracy is a little too good",
-        change="train with --set data.floor=0.5 to set half of the validation images aside",
+        change="train with `data.floor=0.5` to set half of the validation images aside",
         why="images that choose an epoch favor it",
         source="Hastie et al. 2009, section 7.10",
         name="no_floor",

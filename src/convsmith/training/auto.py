@@ -36,7 +36,7 @@ class Auto:
         elif state.batch % EVERY == 0 and exploded(self.first, loss := state.loss.item()):  # sync: seldom
             raise Diverged(
                 f"the loss rose from {self.first:.3g} to {loss:.3g} within {state.batch} batches: the "
-                f"learning rate is too high; start again with a tenth of it (--set optimizer.NAME.lr=...)"
+                f"learning rate is too high; start again with a tenth of it (`optimizer.NAME.lr=...`)"
             )
 
     def on_epoch_end(self, state: Fit) -> None:

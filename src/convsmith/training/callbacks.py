@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from convsmith.errors import Interrupted, UserError
+from convsmith.errors import Interrupted, UserError, shown
 from convsmith.run import checkpoint
 from convsmith.run.directory import RunDirectory
 from convsmith.training.loop import Fit
@@ -62,7 +62,7 @@ class Checkpoints:
             self.interrupt.release()
             raise Interrupted(
                 f"interrupted in epoch {state.epoch + 1} after batch {state.batch}; all is saved. "
-                f"Go on with: convsmith train --out {self.run.path} --resume",
+                f"Go on with: `cs.train(out={shown(self.run.path)!r}, resume=True)`",
                 self.run.path,
             )
         if time.monotonic() - self.saved >= self.seconds:

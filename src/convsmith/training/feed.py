@@ -26,7 +26,7 @@ def batches(recipe: Plan, dataset: Dataset, fabric: Fabric, *, with_costs: bool)
     assert val is not None
     if with_costs and dataset.costs is None and train.costs is None:
         raise UserError(
-            "the objective asks what mistakes cost: name a table with --set data.costs.table.file=costs.csv, "
+            "the objective asks what mistakes cost: name a table with `data.costs.table.file=costs.csv`, "
             "or give each image of a CSV its own in columns cost_CLASS"
         )
     if not with_costs:
@@ -75,7 +75,7 @@ def _refuse_unmixed(name: str, objective: Mapping[str, Any]) -> None:
         if wanted and not {"classes", "distribution"} <= set(wanted):
             raise UserError(
                 f"{name} makes targets between classes, which objective {term} can't compare with; take "
-                f"cross_entropy in its place, or take {name} out (--set data.augment.{name}=null)"
+                f"cross_entropy in its place, or take {name} out (`data.augment.{name}=null`)"
             )
 
 

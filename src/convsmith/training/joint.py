@@ -136,7 +136,7 @@ class SourceTask(nn.Module):
 
 def _source_images(source: str, dataset: Dataset, seed: int) -> Dataset:
     if not source:
-        raise UserError("finetune joint needs the source's images: --set train.finetune.joint.source=FOLDER")
+        raise UserError("finetune joint needs the source's images: `train.finetune.joint.source=FOLDER`")
     found = open_data(recipes.Data(path=source, size=dataset.size), seed=seed)
     if found.encoding is not None or found.channels != dataset.channels:
         raise UserError(

@@ -208,8 +208,8 @@ def _refuse_nonfinite(state: Fit, loss: Tensor | None) -> None:
     if loss is not None and not torch.isfinite(loss).item():  # sync: further steps would train on rubbish
         raise Diverged(
             f"the loss became {loss.item()} in epoch {state.epoch + 1}, batch {state.batch}: the learning "
-            f"rate is probably too high. Start again with a tenth of it (--set optimizer.NAME.lr=...), with "
-            f"--set train.clip=1, or in full precision"
+            f"rate is probably too high. Start again with a tenth of it (`optimizer.NAME.lr=...`), with "
+            f"`train.clip=1`, or in full precision"
         )
 
 

@@ -78,6 +78,6 @@ def lr_range(state: Fit, *, low: float = 1e-6, high: float = 10.0, steps: int = 
     if len(watch.losses) < 10:
         raise UserError(
             f"the loss was lost after {len(watch.losses)} batches at rates from {low:g}: the net or its "
-            f"initialization is at fault, not the rate; see --set model.NAME.init=he and norm=batch"
+            f"initialization is at fault, not the rate; see `model.NAME.init=he` and `model.NAME.norm=batch`"
         )
     return sweep(watch.rates, watch.losses)

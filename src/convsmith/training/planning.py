@@ -172,7 +172,7 @@ def _normalizer(initial: Initial | None) -> Normalizer:
     if initial is None or initial.normalizer is None:
         raise UserError(
             "data.normalize.mean=source needs a source that says how its images were normalized: a run, or "
-            "one of timm's nets, after --from; leave it out to normalize by the training images"
+            "one of timm's nets, as `start_from`; leave it out to normalize by the training images"
         )
     return initial.normalizer
 

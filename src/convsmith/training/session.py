@@ -69,7 +69,7 @@ def train_into(
     if resume and run.data.exists() and run.read_json(run.data)["fingerprint"] != dataset.fingerprint:
         raise UserError(
             f"the images of {plan.data.path} have changed since {shown(run.path)} began; restore them, or "
-            f"start a new run, e.g. with --from {shown(run.path)}"
+            f"start a new run, e.g. with `start_from={shown(run.path)}`"
         )
     if module is not None:
         plan = plan.changed({"train.start_from": str(run.source.absolute())})

@@ -62,12 +62,12 @@ def architecture(recipe: Recipe, size: int, module: nn.Module | None = None) -> 
     if source is None or source.startswith("timm:"):
         return recipe.model if recipe.model is not None else source
     if not Path(source).expanduser().exists():
-        raise UserError(f"--from {shown(source)}: there is no such run or file")
+        raise UserError(f"`start_from={shown(source)}`: there is no such run or file")
     if not model_file.describes(source):
         if recipe.model is not None:
             return recipe.model
         raise UserError(
-            f"--from {shown(source)}: there is no model.json beside it; name the net with --model"
+            f"`start_from={shown(source)}`: there is no model.json beside it; name the net with `model`"
         )
     opened = model_file.load(source)
     found = recipe.model if recipe.model is not None else section_of(opened)
@@ -127,11 +127,12 @@ def _as_it_is(source: str, dataset: Dataset) -> Initial:
     opened = model_file.load(source)
     if opened.is_ensemble:
         raise UserError(
-            f"--from {shown(source)}: an ensemble isn't trained on as one; start from one of its members"
+            f"`start_from={shown(source)}`: an ensemble isn't trained on as one; start from one of its "
+            f"members"
         )
     if opened.channels != dataset.channels:
         raise UserError(
-            f"--from {shown(source)} reads images of {opened.channels} channels, and these have "
+            f"`start_from={shown(source)}` reads images of {opened.channels} channels, and these have "
             f"{dataset.channels}; convert the images"
         )
     found = _fitted(opened.module, opened.classes, shown(source), dataset)
@@ -177,20 +178,22 @@ def _sourced(recipe: Recipe, dataset: Dataset, source: str) -> Initial:
     name, arguments = catalog.split("model", recipe.model)
     if source.startswith("timm:"):
         if name != source:
-            raise UserError(f"--from {source} has the weights of another net than --model {name}; name one")
+            raise UserError(
+                f"`start_from={source}` has the weights of another net than `model={name}`; name one"
+            )
         changed = {kind: ("timm's", arguments[kind]) for kind in SWAPS if arguments.get(kind) is not None}
         model = build({name: {**arguments, "pretrained": True}}, dataset)
         return Initial(model, tuple(swapped(changed)), _timms(model, dataset), new_head=True)
     place = Path(source).expanduser()
     if not place.exists():
-        raise UserError(f"--from {shown(source)}: there is no such run or file")
+        raise UserError(f"`start_from={shown(source)}`: there is no such run or file")
     if name == AS_IT_IS:
         return _as_it_is(source, dataset)
     opened = model_file.load(place) if model_file.describes(place) else None
     if opened is not None and (opened.is_ensemble or isinstance(opened.module, Traced)):
         raise UserError(
-            f"--from {shown(source)} holds a net that {name} doesn't build (pruned, or made of others); "
-            f"leave out --model to train it as it is"
+            f"`start_from={shown(source)}` holds a net that {name} doesn't build (pruned, or made of "
+            f"others); leave out `model` to train it as it is"
         )
     model = build(recipe.model, dataset)
     tensors, changed = _given(place, opened, recipe.model)

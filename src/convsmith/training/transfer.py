@@ -96,8 +96,8 @@ def copy_weights_(
     strange = [key for key in fresh if key not in new_head and not (grown and key not in tensors)]
     if strange:
         raise UserError(
-            f"--from {shown(source)} doesn't fit this net: {strange[0]} is missing or of another shape; "
-            f"name the source's own net with --model, or another source"
+            f"`start_from={shown(source)}` doesn't fit this net: {strange[0]} is missing or of another "
+            f"shape; name the source's own net with `model`, or another source"
         )
     model.load_state_dict({**own, **fitting})
     if new_head:

@@ -43,7 +43,7 @@ class Tuning:
         if wakes and fabric.world_size > 1:
             raise UserError(
                 "gradual unfreezing is for one process: which weights have gradients must not change among "
-                "several; take --set train.finetune=all_stages, or train with one process"
+                "several; take `train.finetune=all_stages`, or train with one process"
             )
         self.freeze = freezer(model, self.stages, self.paces)
         if self.freeze is not None:

@@ -29,7 +29,7 @@ def compare(runs: Sequence[str | Path], *, out: str | Path = "comparison.html") 
     directories = [RunDirectory(run) for run in runs]
     for directory in directories:
         if not directory.recipe.exists():
-            raise UserError(f"{shown(directory.path)} holds no run; name folders that `convsmith train` made")
+            raise UserError(f"{shown(directory.path)} holds no run; name the folders of trainings")
         if not directory.read_metrics():
             raise UserError(f"{shown(directory.path)} has no finished epoch to compare; leave it out")
     found = [comparison.read(directory) for directory in directories]

@@ -38,7 +38,7 @@ def diagnose(
         UserError: if there is no such run, or nothing to apply.
     """
     if apply != (out is not None):
-        raise UserError("--apply and --out NEWRUN go together: the changed recipe is trained there")
+        raise UserError("`apply` and `out=NEWRUN` go together: the changed recipe is trained there")
     directory = RunDirectory(run)
     findings = rules(gather(directory))
     result: dict[str, Any] = {

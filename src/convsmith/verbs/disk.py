@@ -27,7 +27,7 @@ def disk_errors(path: Path, remedy: str | None = None) -> Iterator[None]:
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        remedy = remedy or f"go on with: convsmith train --out {shown(path)} --resume"
+        remedy = remedy or f"go on with: `cs.train(out={shown(path)!r}, resume=True)`"
         raise UserError(
             f"{DISK_ERRORS[error.errno]} ({error.filename or shown(path)}); make room, then {remedy}"
         ) from None
@@ -46,7 +46,7 @@ def save(target: Path, content: str | bytes) -> None:
             write(target, content)
         except FileNotFoundError:
             raise UserError(
-                f"there is no folder {shown(target.parent)}; make it, or choose another --out"
+                f"there is no folder {shown(target.parent)}; make it, or choose another `out`"
             ) from None
 
 

@@ -80,7 +80,7 @@ def _given(
     names = {item.split for item in items}
     if None in names:
         if split is not None:
-            raise UserError(f"DATA has no splits, so no {split} images; leave out --split")
+            raise UserError(f"DATA has no splits, so no {split} images; leave out `split`")
         items, name = [replace(item, split=ALL) for item in items], ALL
     else:
         name = split or next(own for own in ("test", "val", "train") if own in names)

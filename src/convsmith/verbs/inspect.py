@@ -58,7 +58,7 @@ def inspect(
         pass  # refuses names that the net doesn't have
     watched = list(dict.fromkeys([*rectifiers(predictor.model), *layers]))
     if not watched:
-        raise UserError("the net has no activations that are known here; name layers with --layer")
+        raise UserError("the net has no activations that are known here; name layers with `layers`")
     batches = (
         predictor.normalized(torch.from_numpy(np.stack(pixels[first : first + 64])))
         for first in range(0, len(pixels), 64)

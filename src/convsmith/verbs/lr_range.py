@@ -46,7 +46,7 @@ def lr_range(
     from convsmith.verbs.words import recipe_of
 
     if not 0 < low < high:
-        raise UserError(f"--low {low:g} must be above 0 and below --high {high:g}")
+        raise UserError(f"`low={low:g}` must be above 0 and below `high={high:g}`")
     ready = planned(recipe_of(data, model, start_from, recipe, set), track=track)
     net = None if ready.initial is None else ready.initial.model
     state = assemble(ready.plan, ready.dataset, ready.fabric, net, track)

@@ -47,7 +47,7 @@ def recipe_of(
 
 
 def as_words(overrides: Overrides) -> list[str]:
-    """Overrides as after ``--set``; none of values by key.
+    """Overrides that are texts ``"a.b=c"``; an empty list for values by key.
 
     >>> as_words("train.epochs=3"), as_words({"train.epochs": 3})
     (['train.epochs=3'], [])
