@@ -100,7 +100,7 @@ def test_translations(sentence: str, said: str) -> None:
 
 
 def test_json_has_options_in_sentences_and_words_in_set(capsys: pytest.CaptureFixture[str]) -> None:
-    finding = {key: "`train.clip=1`" for key in ("seen", "means", "change", "why", "source")}
+    finding = dict.fromkeys(("seen", "means", "change", "why", "source"), "`train.clip=1`")
     given = {"next": {"findings": [finding | {"set": ["train.clip=1"], "epochs": (1, 2)}]}, "out": "`out`"}
     before = json.dumps(given)
     output.as_json(given)

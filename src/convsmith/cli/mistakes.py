@@ -1,4 +1,4 @@
-"""The end of every command: 0 on success, 2 and a sentence on a user's mistake, 1 on a fault of ours."""
+"""Exit codes: 0 on success, 2 and a sentence on a user's mistake, 130 on Ctrl-C, 1 on a fault of ours."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from convsmith.cli.wording import as_flags
 from convsmith.errors import UserError
 
 INTERRUPTED = "interrupted; a run goes on from its last checkpoint with --resume"
-# What the system refuses on a user's machine: no right, no room, a read-only place.
+# Errors of the user's system: no permission, no space, a read-only disk.
 USERS_ERRNOS = (errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 def guarded(app: Callable[..., Any]) -> None:
-    """Run a typer app, and end as every command ends."""
+    """Run a typer app, and exit with the right code and message."""
     try:
         app(prog_name="convsmith", standalone_mode=False)
     except UserError as error:
@@ -38,10 +38,10 @@ def guarded(app: Callable[..., Any]) -> None:
 
 
 def _typer_error(error: Any) -> None:
-    """typer's own refusals are a user's mistakes too; anything else is ours and shows its traceback."""
+    """Treat typer's own errors as a user's mistakes; raise anything else with its traceback."""
     if isinstance(error, typer.Abort):
         _fail(INTERRUPTED, 130)
-    # Told by its manners: some versions of typer bring their own copy of click, others import it.
+    # By attributes, since some versions of typer bring their own copy of click.
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         text = error.format_message().strip() or "see --help"
         if text.startswith("Usage:"):  # no command at all

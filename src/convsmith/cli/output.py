@@ -32,7 +32,7 @@ def as_json(content: Any) -> None:
 
 def say(text: str) -> None:
     """Write one line for people to stdout."""
-    # Not through rich: brackets in file names are no markup.
+    # Not through rich, which would read brackets in file names as markup.
     sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
@@ -51,7 +51,7 @@ def table(title: str, columns: list[str], rows: Iterable[list[str]]) -> None:
 
 
 def trained(result: dict[str, Any]) -> None:
-    """What a training has come to."""
+    """Print the result of a training."""
     figures = (
         f"{100 * result['accuracy']:.2f}% of the {result['split']} images right"
         if "val_accuracy" in result
@@ -66,7 +66,7 @@ def trained(result: dict[str, Any]) -> None:
 
 
 def evaluation(found: Any) -> None:
-    """The figures of an evaluation: in all, and by class or target."""
+    """Print the figures of an evaluation, in total and by class or target."""
     if not hasattr(found, "per_class"):
         say(f"{found.headline} on {len(found.targets):,} {found.split} images")
         if found.numeric:
@@ -95,7 +95,7 @@ def evaluation(found: Any) -> None:
 
 
 def track(things: Iterable[T], total: int, doing: str) -> Iterator[T]:
-    """Progress of a long loop, on a terminal only."""
+    """Show the progress of a long loop, on a terminal only."""
     if not errors.is_terminal:
         yield from things
         return

@@ -99,7 +99,7 @@ def backbone(
 
 @contextlib.contextmanager
 def _hub() -> Iterator[None]:
-    """Where the hub can't be reached, only its cache is asked: its client would retry for a minute first."""
+    """Use the hub's cache alone if the hub can't be reached: its client would retry for a minute."""
     before = constants.HF_HUB_OFFLINE
     try:
         constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
@@ -110,7 +110,8 @@ def _hub() -> Iterator[None]:
 
 def _reachable(address: str) -> bool:
     try:
-        # Through the environment's proxies, as the client goes; urlopen would keep those of its first call.
+        # With the environment's current proxies, as the client uses; urlopen would keep those of its first
+        # call.
         urllib.request.build_opener().open(address, timeout=10).close()
     except urllib.error.HTTPError:
         return True  # it answers

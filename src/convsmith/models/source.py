@@ -19,7 +19,7 @@ def source() -> nn.Module:
     """The net that ``train.start_from`` names, with its own layers; only its classifier may be replaced.
 
     Raises:
-        UserError: always: by itself it is no net.
+        UserError: always, since the name alone describes no net.
 
     >>> source()
     Traceback (most recent call last):

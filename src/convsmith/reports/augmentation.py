@@ -1,4 +1,4 @@
-"""The page that shows what augmentation makes of images, as the net gets them."""
+"""The page that shows augmented images as the net gets them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SIDE = 96
 
 
 def render(dataset: Dataset, recipe: Recipe, reason: str, part: Split, pictures: Sequence[Batch]) -> str:
-    """HTML that needs nothing else.
+    """Render the page as one HTML file.
 
     Args:
         dataset: of the images.
         recipe: whose augmentation is shown.
         reason: why it was chosen, if the recipe left it open.
         part: the images shown.
-        pictures: for each epoch the batch of them.
+        pictures: one batch of them for each epoch.
     """
     originals = next(part.store.stream([part.rows])).cpu().numpy()
     normalizer = dataset.normalizer

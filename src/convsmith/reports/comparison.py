@@ -44,7 +44,7 @@ class Compared:
 
 
 def read(run: RunDirectory) -> Compared:
-    """What the page needs of a run.
+    """Read what the page shows of a run.
 
     Raises:
         UserError: if its files are damaged.
@@ -81,7 +81,7 @@ def differences(all_keys: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
 
 
 def render(runs: Sequence[Compared], rows: Mapping[str, Sequence[str]]) -> str:
-    """One HTML file that needs nothing else."""
+    """Render the page as one HTML file."""
     runs = _shortened(runs)
     measures = {run.measure for run in runs}
     columns = [("val_loss", "validation loss"), ("train_loss", "training loss"), ("lr", "learning rate")]
@@ -102,7 +102,7 @@ def render(runs: Sequence[Compared], rows: Mapping[str, Sequence[str]]) -> str:
 
 
 def _shortened(runs: Sequence[Compared]) -> list[Compared]:
-    """Runs called by their folders alone, as long as no two are called alike."""
+    """Name runs by their last folder, if all these names differ."""
     short = [Path(run.name).name for run in runs]
     if len(set(short)) < len(short):
         return list(runs)

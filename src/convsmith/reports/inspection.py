@@ -1,4 +1,4 @@
-"""Pictures of what a net has learned: kernels, maps, what excites each channel, silent units."""
+"""Pictures of what a net has learned: kernels, maps, what excites each channel, dead channels."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def fields(model: nn.Module, layers: Sequence[str], image: Tensor) -> dict[str, 
 
 
 def patch(pixels: Pixels, field: Field | None, place: tuple[int, int]) -> Pixels:
-    """What a unit at ``place`` of a map sees of an image; all of it where the field is larger."""
+    """Cut out the receptive field of a unit at ``place`` of a map; the whole image if the field is larger."""
     height, width = pixels.shape[:2]
     box = []
     for at, side, axis in ((place[0], height, 0), (place[1], width, 1)):
@@ -156,7 +156,7 @@ def render(
     sample: Sequence[Pixels],
     convolutions: Mapping[str, Tensor],
 ) -> str:
-    """The part of the report that looks into the net, as HTML.
+    """Render the report's part about the net's responses, as HTML.
 
     Args:
         model: the net.

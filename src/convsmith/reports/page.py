@@ -1,4 +1,4 @@
-"""A run's report: one HTML file that needs nothing else."""
+"""A run's report: one HTML file without external resources."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def render(
 
 
 def diagnosis(run: RunDirectory) -> list[Finding]:
-    """What the curves say is wrong; nothing of runs from before they were kept."""
+    """Diagnose a run's curves; old runs without ``steps.csv`` give no findings."""
     return diagnose(gather(run)) if run.steps.exists() else []
 
 
@@ -99,7 +99,7 @@ def words(finding: Finding) -> str:
 
 
 def _inspection(run: RunDirectory) -> str:
-    """What `convsmith inspect` has found, if it was asked."""
+    """Read the part that ``inspect`` wrote; empty if there is none."""
     return run.inspection.read_text(encoding="utf-8") if run.inspection.exists() else ""
 
 

@@ -1,4 +1,4 @@
-"""What a killed run goes on from."""
+"""Checkpoints, from which a killed run continues."""
 
 from __future__ import annotations
 

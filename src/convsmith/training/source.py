@@ -27,7 +27,7 @@ from convsmith.training.transfer import SWAPS, changes, copy_weights_, head_find
 
 # Arguments of a net that follow from the data.
 GIVEN = ("num_classes", "in_channels", "size")
-# The name of the net that a source is, where the catalogue doesn't build it.
+# Model name of a source net that the catalogue doesn't build.
 AS_IT_IS = "source"
 
 
@@ -35,8 +35,8 @@ AS_IT_IS = "source"
 class Initial:
     """The net that a training begins with.
 
-    ``new_head``: its classifier is fresh, all else is a source's; ``normalizer``: that of the source's
-    images, where it is known.
+    ``new_head``: whether its classifier is new while all other weights are the source's; ``normalizer``: the
+    source's, None if it isn't known.
     """
 
     model: nn.Module
@@ -46,7 +46,7 @@ class Initial:
 
 
 def architecture(recipe: Recipe, size: int, module: nn.Module | None = None) -> Section | None:
-    """The recipe's model, or the one that its source implies, for images of ``size``; None if that is open.
+    """Find the model section: the recipe's, or that of its source, for ``size``; None if it is open.
 
     Args:
         recipe: of which ``model`` and ``train.start_from`` are read.
@@ -123,7 +123,7 @@ def initial(recipe: Recipe, dataset: Dataset, module: nn.Module | None = None) -
 
 
 def _as_it_is(source: str, dataset: Dataset) -> Initial:
-    """A net that the catalogue doesn't build: all its layers stay."""
+    """Start from a net that the catalogue doesn't build; all its layers stay."""
     opened = model_file.load(source)
     if opened.is_ensemble:
         raise UserError(
@@ -140,7 +140,7 @@ def _as_it_is(source: str, dataset: Dataset) -> Initial:
 
 
 def _fitted(model: nn.Module, classes: list[str] | None, name: str, dataset: Dataset) -> Initial:
-    """A net with a classifier for the data set's classes, if it takes its images."""
+    """Give a net a classifier for the data set's classes, and check that it takes the images."""
     shape = (dataset.channels, dataset.size, dataset.size)
     outputs: list[Tensor] = []
     try:
@@ -162,10 +162,10 @@ def _fitted(model: nn.Module, classes: list[str] | None, name: str, dataset: Dat
 
 @torch.no_grad()
 def zero_init_(model: nn.Module) -> None:
-    """A new classifier begins at zero, where all classes are alike (Kolesnikov et al. 2020, section 3.3).
+    """Set a new classifier to zero, so that all classes are equally likely (Kolesnikov et al. 2020, 3.3).
 
-    Random weights on trained features would first have to be unlearned. A convolution stays random: in our
-    nets a rectifier follows it, which has no slope at zero.
+    Random weights on trained features would have to be unlearned first. A convolution stays random: in our
+    nets a ReLU follows it, whose gradient is zero at zero.
     """
     classifier = manners.classifier(model)
     if isinstance(classifier, nn.Linear):

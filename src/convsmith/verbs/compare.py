@@ -1,4 +1,4 @@
-"""The verb that lays runs side by side."""
+"""The verb that compares runs on one page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convsmith.verbs.disk import save
 
 
 def compare(runs: Sequence[str | Path], *, out: str | Path = "comparison.html") -> dict[str, Any]:
-    """Write one page about several runs: what differs in their recipes, what came of it, all their curves.
+    """Write one page about several runs: differences in their recipes, results and curves.
 
     Args:
         runs: two or more directories; of trainings that are still going on or have failed, too.

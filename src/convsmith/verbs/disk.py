@@ -1,4 +1,4 @@
-"""Files that a user asked for: what can go wrong when they are written, each in one sentence."""
+"""Writing files that the user named, with a clear sentence for each error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DISK_ERRORS = {
 
 @contextlib.contextmanager
 def disk_errors(path: Path, remedy: str | None = None) -> Iterator[None]:
-    """Say which disk is full, and what to do after making room: by default, to resume the run in ``path``."""
+    """Turn a full disk into a :class:`UserError` with a remedy, by default to resume the run in ``path``."""
     try:
         yield
     except OSError as error:
