@@ -20,7 +20,7 @@ import convsmith as cs
 from convsmith.objectives import CenterLoss
 from convsmith.nn import prelu
 
-found: dict[str, object] = cs.train("photos", out="run", set=["train.epochs=1"])
+found: cs.Run = cs.train("photos", out="run", set=["train.epochs=1"])
 loss = CenterLoss(num_classes=3, num_features=2, rate=0.5)
 layer = prelu(8, init=0.1)
 cs.train(42, out=3)

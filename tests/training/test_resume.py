@@ -121,7 +121,7 @@ def test_interrupted_saves_and_says_how_to_go_on(
     out = tmp_path / "run"
     words = [word.replace("checkpoint_minutes=0", "checkpoint_minutes=60") for word in WORDS]
     stopped = run(["-c", interrupter], "train", images, "--out", out, *words)
-    assert stopped.returncode == 2
+    assert stopped.returncode == 130
     last = stopped.stderr.strip().splitlines()[-1]
     assert "interrupted in epoch 1 after batch 4; all is saved" in last
     assert f"convsmith train --out {out} --resume" in last

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from convsmith.cli.options import Stopped
 from convsmith.cli.wording import as_flags
 from convsmith.errors import UserError
 
@@ -21,10 +22,10 @@ USERS_ERRNOS = (errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENO
 def guarded(app: Callable[..., Any]) -> None:
     """Run a typer app, and exit with the right code and message."""
     try:
-        app(prog_name="convsmith", standalone_mode=False)
+        code = app(prog_name="convsmith", standalone_mode=False)
     except UserError as error:
         _fail(str(error))
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, Stopped) as error:
         _fail(str(error) or INTERRUPTED, 130)
     except BrokenPipeError:
         os._exit(0)
@@ -35,6 +36,9 @@ def guarded(app: Callable[..., Any]) -> None:
         _fail(f"{error.filename or 'a file'}: {reason}; make it possible and try again")
     except Exception as error:
         _typer_error(error)
+    else:
+        if isinstance(code, int) and code:
+            sys.exit(code)
 
 
 def _typer_error(error: Any) -> None:

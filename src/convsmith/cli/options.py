@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
+from typer.core import TyperGroup
+
+
+class Stopped(Exception):
+    """Ctrl-C, for :func:`convsmith.cli.mistakes.guarded`."""
+
+
+class Commands(TyperGroup):
+    """Raise Stopped for a KeyboardInterrupt, which some versions of typer drop with its message."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Stopped(str(error)) from None
+
 
 app = typer.Typer(
+    cls=Commands,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
