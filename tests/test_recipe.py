@@ -55,9 +55,9 @@ def test_mistakes_name_the_line_and_the_nearest_word(
 
 
 def test_mistakes_after_set_name_the_option() -> None:
-    with pytest.raises(UserError, match=r"^--set train\.epoch=3: unknown key 'epoch' in train; did you mean"):
+    with pytest.raises(UserError, match=r"^`train\.epoch=3`: unknown key 'epoch' in train; did you mean"):
         load(overrides=["train.epoch=3"])
-    with pytest.raises(UserError, match="--set takes key.key=value"):
+    with pytest.raises(UserError, match="`set` takes key.key=value"):
         load(overrides=["train.epochs"])
     with pytest.raises(UserError, match="train.epochs is a value, not a section"):
         load(overrides=["train.epochs=3", "train.epochs.more=1"])

@@ -110,7 +110,7 @@ def test_old_names_of_keys_load_for_ever(tmp_path: Path, old: tuple[str, str], n
     dotted, present = ".".join(old), f"{old[0]}.{new}"
     for recipe, place in (
         (load(file), f"{file}:3"),
-        (load(overrides=[f"{dotted}={value}"]), f"--set {dotted}={value}"),
+        (load(overrides=[f"{dotted}={value}"]), f"`{dotted}={value}`"),
     ):
         assert getattr(getattr(recipe, old[0]), new) == value
         (note,) = recipe.notes
@@ -148,9 +148,9 @@ def test_old_names_of_techniques_load_for_ever(tmp_path: Path) -> None:
     }
     assert {note.name for note in recipe.notes} == {"renamed"}
     assert sorted(note.seen.partition(" is called")[0] for note in recipe.notes) == [
-        "--set objective.still.share=0.25: objective.still",
         f"{file}:3: objective.quiet",
         f"{file}:3: objective.still",
+        "`objective.still.share=0.25`: objective.still",
     ]
     file.write_text("objective:\n  cross_entropy: {}\n  quiet: {share: much}\n")
     with pytest.raises(UserError, match=rf"{file}:3: regularizer calm: share='much' is not valid"):
@@ -177,7 +177,7 @@ def test_a_field_may_hold_a_list_of_steps(tmp_path: Path, monkeypatch: pytest.Mo
         with pytest.raises(UserError, match=message):
             validated(Throwaway, {"compress": {"steps": wrong}}, {})
     tree: dict[str, Any] = {}
-    put(Throwaway, tree, ("compress", "steps"), ["constant"], "--set compress.steps=[constant]")
+    put(Throwaway, tree, ("compress", "steps"), ["constant"], "`compress.steps=[constant]`")
     assert tree == {"compress": {"steps": ["constant"]}}
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").touch()

@@ -19,7 +19,7 @@ class Finding:
         why: the reason that the change helps.
         source: where the rule comes from.
         name: of what was found, one word for programs; empty where nobody asks.
-        set: overrides of the recipe, as after ``--set``, that carry the change out.
+        set: overrides of the recipe, ``"a.b=c"``, that carry the change out.
         epochs: the first and the last epoch in which it shows.
 
     >>> Finding("class 'cat' has 1 image", "no split holds it twice", "add images").as_dict()["why"]

@@ -181,7 +181,7 @@ def test_real_trainings(name: str, tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(cs.UserError, match="holds no run to diagnose"):
         cs.diagnose(tmp_path)
-    with pytest.raises(cs.UserError, match="--apply and --out NEWRUN go together"):
+    with pytest.raises(cs.UserError, match="`apply` and `out=NEWRUN` go together"):
         cs.diagnose(tmp_path, apply=True)
 
 

@@ -48,5 +48,5 @@ def test_a_sweep_proposes_a_rate_that_trains(images: Path, tmp_path: Path) -> No
 
 
 def test_refusals(images: Path) -> None:
-    with pytest.raises(cs.UserError, match=r"--low 1 must be above 0 and below --high 0\.1"):
+    with pytest.raises(cs.UserError, match=r"`low=1` must be above 0 and below `high=0\.1`"):
         cs.lr_range(images, low=1.0, high=0.1)

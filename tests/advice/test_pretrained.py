@@ -27,7 +27,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_without_weights_at_hand_they_are_recommended(photographs: Path) -> None:
     found = cs.advise(photographs, set=WORDS)
     (finding,) = [finding for finding in found["findings"] if finding["name"] == "from_scratch"]
-    assert f"--from {NET} begins with ImageNet's weights" in finding["change"]
+    assert f"`start_from={NET}` begins with ImageNet's weights" in finding["change"]
     assert "start_from" not in found["reasons"]
 
 

@@ -39,7 +39,7 @@ def test_pretrained_without_the_hub_is_one_sentence(
     with pytest.raises(UserError, match="pretrained weights of timm:resnet10t.* cannot be fetched") as caught:
         catalog.build("model", {"timm:resnet10t": {"pretrained": True}})
     assert "\n" not in str(caught.value)
-    assert "--model timm:resnet10t" in str(caught.value)
+    assert "`model=timm:resnet10t`" in str(caught.value)
     assert "Retry" not in caplog.text
     assert offline == constants.HF_HUB_OFFLINE
 

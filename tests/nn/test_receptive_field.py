@@ -42,6 +42,7 @@ NETS = [
     if name
     not in (
         "timm",
+        "source",
         "fully_convolutional",
         "source",
         "lenet300_100",
@@ -180,6 +181,22 @@ def test_all_of_the_image_counts_after_global_pooling_a_gate_or_an_unknown_opera
     with torch.no_grad(), Follow(image) as follow:
         y = torch.fft.ifft2(torch.fft.fft2(image)).real
     assert follow.of(y).spans[0].size == float("inf")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        *[nn.LeakyReLU(inplace=inplace) for inplace in (False, True)],
+        *[kind(inplace=True) for kind in (nn.ELU, nn.CELU, nn.SELU, nn.ReLU6, nn.Hardsigmoid, nn.Hardswish)],
+        *[kind() for kind in (nn.ELU, nn.SELU, nn.GELU, nn.Hardtanh, nn.Hardsigmoid, nn.Mish, nn.Softplus)],
+    ],
+)
+def test_activations_keep_the_field(layer: nn.Module) -> None:
+    """Old versions of torch tag some of them as elementwise, new ones all."""
+    image = torch.zeros(1, 1, 8, 8)
+    with torch.no_grad(), Follow(image) as follow:
+        out = layer(image + 0)
+    assert follow.of(out) == Field()
 
 
 def test_deformable_counts_as_with_zero_offsets() -> None:

@@ -56,7 +56,7 @@ def test_refusals(tmp_path: Path) -> None:
         RunDirectory(tmp_path / "full").open_new()
     assert (tmp_path / "full/thesis.txt").read_text() == "mine"
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match=r"cannot write to .*file .*; choose another folder for --out"):
+    with pytest.raises(UserError, match=r"cannot write to .*file .*; choose another folder for `out`"):
         RunDirectory(tmp_path / "file").open_new()
     with pytest.raises(UserError, match="cannot write to /proc/run"):
         RunDirectory("/proc/run").open_new()

@@ -127,7 +127,7 @@ def test_a_loss_that_is_not_finite_stops_at_once(dataset: Dataset, poison: float
 
 
 def test_real_divergence_is_named(dataset: Dataset) -> None:
-    with pytest.raises(UserError, match="--set train.clip=1"):
+    with pytest.raises(UserError, match="`train.clip=1`"):
         fit(assembled(dataset, "optimizer.sgd.lr=1e6", "train.epochs=20"))
 
 

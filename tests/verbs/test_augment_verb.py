@@ -61,7 +61,7 @@ def test_mixtures_say_what_is_in_them(images: Path, tmp_path: Path) -> None:
         (["data.augment={flipp: {}}"], "there is no augmentation 'flipp'; did you mean 'flip'"),
         (["data.augment={rotate: {degrees: 500}}"], "degrees=500 is not valid"),
         (["data.augment={rotate: {angle: 5}}"], "rotate has no argument 'angle'"),
-        (["data.augment={guided_crop: {}}"], "convsmith inspect RUN --response-maps"),
+        (["data.augment={guided_crop: {}}"], r"`cs.response_maps\(RUN, 'maps.npz'\)`"),
         (["data.augment={guided_crop: {maps: nowhere.npz}}"], "nowhere.npz has no response maps"),
         (["data.crops=0"], "data.crops=0 is not valid"),
     ],

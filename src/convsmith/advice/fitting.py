@@ -64,7 +64,7 @@ def collapse(e: Evidence) -> Finding | None:
         seen=f"{100 * answers:.0f}% of the answers are one class, that of {100 * true:.0f}% of the images; "
         f"{100 * max(counts) / sum(counts):.0f}% of the training images are of one class",
         means="the net has learned which class is commonest, not what the others look like",
-        change="even the classes: --set data.sampler=class_balanced, or objective logit_adjustment",
+        change="even the classes: `data.sampler=class_balanced`, or objective logit_adjustment",
         why="always answering the commonest class costs little where it is nearly all",
         source="study notes, chapter 11; Menon et al. 2021",
         set=("data.sampler=class_balanced",),
@@ -151,7 +151,7 @@ def noisy_validation(e: Evidence) -> Finding | None:
         seen=f"there are {count} validation images: one of them is {100 / count:.1f}% of accuracy",
         means=f"two epochs must differ by {200 * 0.5 / math.sqrt(count):.0f}% before it says anything: the "
         f"best epoch is partly the luckiest",
-        change=f"hold more images back: --set data.val={share:.2g}",
+        change=f"hold more images back: `data.val={share:.2g}`",
         why="the standard error of an accuracy is at most 0.5 / sqrt(images)",
         source="binomial distribution",
         set=(f"data.val={share:.2g}",),

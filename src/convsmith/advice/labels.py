@@ -61,7 +61,7 @@ def findings(features: Any, labels: Any, items: Sequence[Item], seed: int = 0) -
             f"{', '.join(worst)}",
             means=f"a linear classifier that never saw these images is right on {100 * right:.0f}%, and "
             f"sure of another class for these",
-            change="look at them; until then smooth the labels (--set objective.cross_entropy.smoothing=0.1)",
+            change="look at them; until then smooth the labels (`objective.cross_entropy.smoothing=0.1`)",
             why="wrong labels are learned by heart in the end",
             source="Northcutt, Jiang & Chuang 2021",
             name="label_noise",

@@ -38,7 +38,7 @@ def choose(recipe: Recipe, dataset: Dataset) -> tuple[list[Choice], list[Finding
         Finding(
             seen=f"{len(dataset.train):,} photographs train a net from random weights",
             means="it must learn edges and textures too, from these images alone",
-            change=f"--from {NET} begins with ImageNet's weights, which are downloaded once",
+            change=f"`start_from={NET}` begins with ImageNet's weights, which are downloaded once",
             why=why,
             source=source,
             name="from_scratch",

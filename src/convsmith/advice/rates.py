@@ -94,7 +94,7 @@ def rate_too_high_later(e: Evidence) -> Finding | None:
         seen=f"from epoch {half + 1} on the validation loss jumps by {100 * bounce:.0f}% an epoch; "
         f"the training loss gains {100 * gained:.0f}% in as long",
         means="the steps are too long to settle",
-        change="let the rate fall: --set schedule=cosine",
+        change="let the rate fall: `schedule=cosine`",
         why="a loss that falls fast and then bounces wants a smaller rate from there on",
         source=NOTES,
         set=("schedule={cosine: {warmup: 1}}",),
@@ -115,7 +115,7 @@ def plateau(e: Evidence) -> Finding | None:
         name="plateau",
         seen=f"the training loss is {before:.3g} around epoch {third}, {after:.3g} at the end, at one rate",
         means="the net goes around the bottom that it can't get into",
-        change="let the rate fall: --set schedule=cosine",
+        change="let the rate fall: `schedule=cosine`",
         why="smaller steps reach what larger ones pass over",
         source=NOTES,
         set=("schedule={cosine: {warmup: 1}}",),

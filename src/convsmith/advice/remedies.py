@@ -1,4 +1,4 @@
-"""Changes of a recipe as overrides after ``--set``, and figures that several rules need."""
+"""Changes of a recipe as overrides ``"a.b=c"``, and figures that several rules need."""
 
 from __future__ import annotations
 

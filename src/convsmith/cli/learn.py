@@ -11,16 +11,18 @@ from convsmith.cli.options import DATA, Device, From, Json, Model, Recipe, Seed,
 
 
 def findings(found: list[dict[str, Any]]) -> None:
-    """Findings as people read them, with all that is known of each."""
+    """Print findings with their sentences, in the command line's words."""
     from convsmith.cli import output
+    from convsmith.cli.wording import as_flags
 
     for finding in found:
         name = finding.get("name", "")
-        output.say(f"{name.replace('_', ' ')}: {finding['seen']}" if name else finding["seen"])
+        seen = as_flags(finding["seen"])
+        output.say(f"{name.replace('_', ' ')}: {seen}" if name else seen)
         for word, key in (("means", "means"), ("change", "change"), ("why", "why")):
             if finding[key]:
                 source = f" ({finding['source']})" if key == "why" and finding["source"] else ""
-                output.say(f"  {word}: {finding[key]}{source}")
+                output.say(f"  {word}: {as_flags(finding[key])}{source}")
 
 
 @app.command()

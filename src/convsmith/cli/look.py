@@ -1,4 +1,4 @@
-"""Commands that look: into a net, over the catalogue."""
+"""Commands that show a net or the catalogue."""
 
 from __future__ import annotations
 
@@ -135,6 +135,6 @@ def techniques(
 
 
 def _in_order(group: str) -> tuple[int, str]:
-    """Chapter 10 after chapter 9."""
+    """Sort key that puts chapter 10 after chapter 9."""
     number = group.partition(" ")[0]
     return int(number) if number.isdigit() else 0, group

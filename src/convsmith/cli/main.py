@@ -1,4 +1,4 @@
-"""The command line: no logic, only words; torch is imported by the command that needs it."""
+"""The command line. It has no logic of its own; each command imports torch when it runs."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def report(
     output.as_json(found) if json else output.say(f"report: {found['report']}")
 
 
-# Here, since the help lists commands in the order in which they were added.
+# Imported last, since the help lists commands in the order of their definition.
 from convsmith.cli import learn, look  # noqa: E402, F401
 
 

@@ -1,10 +1,9 @@
-"""The end of every command: 0 on success, 2 and a sentence on a user's mistake, 1 on a fault of ours."""
+"""Exit codes: 0 on success, 2 and a sentence on a user's mistake, 130 on Ctrl-C, 1 on a fault of ours."""
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,40 +11,16 @@ from typing import Any
 import typer
 
 from convsmith.cli.options import Stopped
+from convsmith.cli.wording import as_flags
 from convsmith.errors import UserError
 
 INTERRUPTED = "interrupted; a run goes on from its last checkpoint with --resume"
-# Arguments of the verbs whose options are called otherwise, or the same.
-FLAGS = {
-    "start_from": "from",
-    **{
-        name: name
-        for name in (
-            "out",
-            "model",
-            "recipe",
-            "resume",
-            "epochs",
-            "devices",
-            "nodes",
-            "device",
-            "costs",
-            "split",
-            "apply",
-            "low",
-            "high",
-            "layer",
-            "features",
-            "set",
-        )
-    },
-}
-# What the system refuses on a user's machine: no right, no room, a read-only place.
+# Errors of the user's system: no permission, no space, a read-only disk.
 USERS_ERRNOS = (errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 def guarded(app: Callable[..., Any]) -> None:
-    """Run a typer app, and end as every command ends."""
+    """Run a typer app, and exit with the right code and message."""
     try:
         code = app(prog_name="convsmith", standalone_mode=False)
         if code == 130:  # interrupted before a command had begun
@@ -63,13 +38,16 @@ def guarded(app: Callable[..., Any]) -> None:
         _fail(f"{error.filename or 'a file'}: {reason}; make it possible and try again")
     except Exception as error:
         _typer_error(error)
+    else:
+        if isinstance(code, int) and code:
+            sys.exit(code)
 
 
 def _typer_error(error: Any) -> None:
-    """typer's own refusals are a user's mistakes too; anything else is ours and shows its traceback."""
+    """Treat typer's own errors as a user's mistakes; raise anything else with its traceback."""
     if isinstance(error, typer.Abort):
         _fail(INTERRUPTED, 130)
-    # Told by its manners: some versions of typer bring their own copy of click, others import it.
+    # By attributes, since some versions of typer bring their own copy of click.
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         text = error.format_message().strip() or "see --help"
         if text.startswith("Usage:"):  # no command at all
@@ -83,19 +61,3 @@ def _fail(sentence: str, code: int = 2) -> None:
     text = as_flags(sentence)
     sys.stderr.write(f"convsmith: {text}\n".encode("utf-8", "backslashreplace").decode())
     sys.exit(code)
-
-
-def as_flags(sentence: str) -> str:
-    """A sentence of the library in the command line's words: `out` is --out, `a.b=c` is --set a.b=c.
-
-    >>> as_flags("choose another `out`, or set `train.clip=1`")
-    'choose another --out, or set --set train.clip=1'
-    """
-    return re.sub(r"`([^`]+)`", lambda found: _flag(found[1]), sentence)
-
-
-def _flag(word: str) -> str:
-    name, equals, value = word.partition("=")
-    if name in FLAGS:
-        return f"--{FLAGS[name]}" + (f" {value}" if equals and value != "True" else "")
-    return f"--set {word}" if "." in name and equals else word

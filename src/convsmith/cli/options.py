@@ -10,11 +10,11 @@ from typer.core import TyperGroup
 
 
 class Stopped(Exception):
-    """A command was interrupted; typer would turn the interruption into an exit without a word."""
+    """Ctrl-C, for :func:`convsmith.cli.mistakes.guarded`."""
 
 
 class Commands(TyperGroup):
-    """The commands, whose interruption keeps its message."""
+    """Raise Stopped for a KeyboardInterrupt, which some versions of typer drop with its message."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

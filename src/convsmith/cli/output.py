@@ -17,26 +17,28 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from convsmith.cli.wording import as_flags, in_flags
+
 T = TypeVar("T")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 console = Console(highlight=False)
 
 
 def as_json(content: Any) -> None:
-    """One JSON object as the last line of stdout."""
-    sys.stdout.write(json.dumps(content) + "\n")
+    """Write one JSON object as the last line of stdout."""
+    sys.stdout.write(json.dumps(in_flags(content)) + "\n")
     sys.stdout.flush()
 
 
 def say(text: str) -> None:
-    """One line for people, on stdout."""
-    # Not through rich: brackets in file names are no markup.
+    """Write one line for people to stdout."""
+    # Not through rich, which would read brackets in file names as markup.
     sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
 def note(text: str) -> None:
-    """One line for people, on stderr."""
-    sys.stderr.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+    """Write one of the library's sentences to stderr, in the command line's words."""
+    sys.stderr.write(as_flags(text).encode("utf-8", "backslashreplace").decode() + "\n")
 
 
 def table(title: str, columns: list[str], rows: Iterable[list[str]]) -> None:
@@ -49,13 +51,13 @@ def table(title: str, columns: list[str], rows: Iterable[list[str]]) -> None:
 
 
 def trained(result: dict[str, Any]) -> None:
-    """What a training has come to."""
+    """Print the result of a training."""
     figures = (
         f"{100 * result['accuracy']:.2f}% of the {result['split']} images right"
         if "val_accuracy" in result
         else ", ".join(f"{key} {result[key]:.4g}" for key in ("mae", "rmse", "kl") if key in result)
     )
-    stopped = f", stopped: {result['stopped']}" if result["stopped"] else ""
+    stopped = f", stopped: {as_flags(result['stopped'])}" if result["stopped"] else ""
     say(
         f"{figures} (best epoch {result['best_epoch']} of {result['epochs']}{stopped}; "
         f"{result['parameters']:,} parameters; {result['seconds']:.0f} s of training)"
@@ -64,7 +66,7 @@ def trained(result: dict[str, Any]) -> None:
 
 
 def evaluation(found: Any) -> None:
-    """The figures of an evaluation: in all, and by class or target."""
+    """Print the figures of an evaluation, in total and by class or target."""
     if not hasattr(found, "per_class"):
         say(f"{found.headline} on {len(found.targets):,} {found.split} images")
         if found.numeric:
@@ -93,7 +95,7 @@ def evaluation(found: Any) -> None:
 
 
 def track(things: Iterable[T], total: int, doing: str) -> Iterator[T]:
-    """Progress of a long loop, on a terminal only."""
+    """Show the progress of a long loop, on a terminal only."""
     if not errors.is_terminal:
         yield from things
         return

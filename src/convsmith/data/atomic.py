@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Replace a file at once: whoever reads or crashes meanwhile finds the old one or the new one, whole.
+    """Replace a file atomically: a reader, or a crash, leaves either the whole old file or the whole new one.
 
     Raises:
         OSError: if it can't be written; the old file is still there then.

@@ -1,4 +1,4 @@
-"""All augmentations of a recipe on one batch: drawn for the batch, composed, applied on the device."""
+"""Apply a recipe's augmentations to a batch: draw, compose, and resample on the device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from convsmith.data.resample import View
 
 
 def build(section: Mapping[str, Any], **given: Callable[[], Any]) -> list[Any]:
-    """The augmentations of the recipe's section, in its order.
+    """Build the augmentations of the recipe's section, in its order.
 
     Args:
         section: ``{name: {argument: value}}``.
@@ -96,7 +96,7 @@ class Augment:
         return planes.permute(0, 2, 3, 1)
 
     def _changed(self, planes: Tensor, drawn: Sequence[Tensor]) -> Tensor:
-        """Runs of color matrices as one product each; what has no matrix in between."""
+        """Multiply consecutive color matrices; apply augmentations without a matrix between them."""
         total: Tensor | None = None
         for place, (look, numbers) in enumerate(zip(self.looks, drawn)):
             if hasattr(look, "colors"):

@@ -45,7 +45,7 @@ class Batch:
 
 
 def normalize(normalizer: Normalizer, pixels: Tensor, out: Tensor | None = None) -> Tensor:
-    """What ``normalizer`` gives, to the bit, in half the time where images are large.
+    """Compute ``normalizer(pixels)``, bit for bit, in half the time for large images.
 
     Args:
         normalizer: on the device of the pixels.
@@ -105,7 +105,7 @@ class Batches:
         world: int = 1,
     ) -> None:
         self.split = split
-        # One of its own: moving a module moves it for all who hold it.
+        # A copy: moving a module to a device moves it for everyone who holds it.
         self.normalizer = Normalizer(normalizer.mean, normalizer.std).to(device)
         self.batch_size = batch_size
         self.device = device
@@ -138,7 +138,7 @@ class Batches:
         store = self.split.store
         places = torch.arange(len(self.split)) if places is None else places
         if plain and self.augment is not None and self.augment.size is not None:
-            # Images are stored as crops are taken from them.
+            # Stored images are larger than the net's, so that crops can be taken from them.
             store = Resized(store, self.augment.size)
         return Batches(
             Split(store, self.split.rows[places], self.split.targets[places]),

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from convsmith.errors import UserError
 
-# One picture of one class, and which split it belongs to.
+# A picture, its class and its split.
 Labelled = tuple[str, str, Any]
 # torchvision's sets that give a picture and its class, and download by themselves.
 _DOWNLOADS = {

@@ -27,7 +27,7 @@ class Color(Protocol):
     """An augmentation of color, linear in the values."""
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """The numbers that are random, for each of n images: (n, ...) on the CPU."""
+        """Draw the random numbers for n images, (n, ...) on the CPU."""
 
     def colors(self, drawn: Tensor, mean: Tensor) -> Tensor:
         """The matrices (n, 4, 4) of what was drawn for n images with mean colors (n, 3) at this point."""

@@ -21,7 +21,7 @@ from convsmith.data.targets import Encoding
 from convsmith.findings import Finding
 from convsmith.nn.normalizer import Normalizer
 
-# In the order in which they are shown. `floor`: images kept for an accuracy floor, which choose no epoch.
+# In display order. `floor`: validation images that choose no epoch, for an accuracy floor.
 SPLITS = ("train", "val", "floor", "test")
 
 
@@ -49,7 +49,7 @@ class Dataset:
     costs: Tensor | None = None
     cost_classes: list[str] = field(default_factory=list)
     stored: int = 0
-    # Short sides of the files in pixels: the least, the median, the largest.
+    # Short sides of the files in pixels: smallest, median, largest.
     sides: tuple[int, int, int] = (0, 0, 0)
     # Files that can't be used.
     left_out: list[Path] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Dataset:
 
     @property
     def signature(self) -> Signature:
-        """What a net for these images reads and gives."""
+        """Signature of a net for these images."""
         own = self.encoding
         return Signature(
             tuple(self.classes),
@@ -119,7 +119,7 @@ class Dataset:
         return train
 
     def facts(self) -> dict[str, Callable[[], Any]]:
-        """What augmentations may ask for, by name; made only when one does."""
+        """Facts that augmentations may ask for, by name, computed on demand."""
         return {
             "size": lambda: self.stored,
             "files": lambda: [item.path for item in self.items],

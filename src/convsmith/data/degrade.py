@@ -1,4 +1,4 @@
-"""Long tails and wrong labels made on purpose, so that results can be compared with the literature's."""
+"""Long tails and wrong labels made on purpose, for comparison with the literature."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from convsmith.recipe import Data
 
 Shape = Literal["exp", "step"]
 Noise = Literal["symmetric", "pair"]
-# Their own streams of draws, apart from the split's.
+# Random streams of their own, apart from the split's.
 IMBALANCE, NOISE = 101, 102
 
 
 def degraded(items: Sequence[Item], section: Data, seed: int) -> tuple[list[Item], list[Finding]]:
-    """The items as the recipe wants them spoiled; one that is left out has no split.
+    """Degrade the items as the recipe says; an item that is left out has no split.
 
     Raises:
         UserError: if the targets are numbers.

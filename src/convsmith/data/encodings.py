@@ -101,7 +101,7 @@ class Angle:
         self.outputs = [f"{function} {name}" for name in columns for function in ("cos", "sin")]
 
     def fit(self, values: Tensor) -> None:
-        """Nothing to find."""
+        """Do nothing: there is nothing to fit."""
 
     def encode(self, values: Tensor) -> Tensor:
         turn = values.double() * (2 * math.pi / self.period)
@@ -234,7 +234,7 @@ class CircularBins:
         return torch.arange(self.bins, dtype=torch.double) * (self.period / self.bins)
 
     def fit(self, values: Tensor) -> None:
-        """Nothing to find."""
+        """Do nothing: there is nothing to fit."""
 
     def encode(self, values: Tensor) -> Tensor:
         away = around(values.double() - self.centers, self.period)

@@ -23,7 +23,7 @@ EYE = torch.eye(3)
 class Geometry(Protocol):
     """An augmentation of place.
 
-    One that has to know which image it draws for takes ``rows`` (n,), rows of the store, as a third argument.
+    An augmentation that depends on the image takes ``rows`` (n,), rows of the store, as a third argument.
     """
 
     def matrices(self, n: int, generator: torch.Generator) -> Tensor:
@@ -36,7 +36,7 @@ def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tens
 
 
 def eyes(n: int) -> Tensor:
-    """The matrices that leave n images alone."""
+    """Make n identity matrices."""
     return EYE.expand(n, 3, 3).clone()
 
 

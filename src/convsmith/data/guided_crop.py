@@ -17,7 +17,7 @@ from convsmith.errors import UserError, shown
 
 
 def read_maps(file: str | Path, files: Sequence[Path]) -> tuple[Tensor, Tensor]:
-    """The maps that ``convsmith inspect RUN --response-maps`` wrote, and which one belongs to which row.
+    """Read response maps that :func:`convsmith.response_maps` wrote, and find the map of each row.
 
     Args:
         file: an .npz with ``files`` (M,) and ``maps`` (M, h, w).
@@ -36,7 +36,7 @@ def read_maps(file: str | Path, files: Sequence[Path]) -> tuple[Tensor, Tensor]:
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{shown(place)} has no response maps ({type(error).__name__}); make them with: "
-            f"convsmith inspect RUN --response-maps maps.npz"
+            f"`cs.response_maps(RUN, 'maps.npz')`"
         ) from None
     number = {name: n for n, name in enumerate(names)}
     which = torch.tensor([number.get(str(path.absolute()), -1) for path in files])
@@ -63,7 +63,7 @@ class GuidedCrop:
     Args:
         size: side of the images in pixels.
         files: the images by row of the store.
-        maps: .npz file of ``convsmith inspect RUN --response-maps``.
+        maps: .npz file of :func:`convsmith.response_maps`.
         scale: least and largest share of the area, in (0, 1].
         ratio: least and largest width : height of the part.
         focus: 0 draws all places alike; the larger, the closer to the strongest response.
@@ -83,8 +83,8 @@ class GuidedCrop:
     ) -> None:
         if maps is None:
             raise UserError(
-                "guided_crop needs maps: make them with convsmith inspect RUN --response-maps maps.npz, then "
-                "--set data.augment.guided_crop.maps=maps.npz"
+                "guided_crop needs maps: make them with `cs.response_maps(RUN, 'maps.npz')`, then take "
+                "`data.augment.guided_crop.maps=maps.npz`"
             )
         self.size = size
         self.scale = scale

@@ -120,7 +120,7 @@ def _from_csv(file: Path) -> list[Item]:
 
 
 def target_names(data: Path) -> list[str]:
-    """What the numeric targets of a CSV are called: ``target_NAME`` is NAME; none for classes."""
+    """Names of the numeric targets of a CSV: ``target_NAME`` is NAME; none for classes."""
     targets = [name for name in _columns(data) if name.startswith("target")]
     return [name.removeprefix("target").lstrip("_.:") or "target" for name in targets]
 

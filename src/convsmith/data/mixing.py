@@ -17,7 +17,7 @@ class Mixing(Protocol):
     """An augmentation that mixes each image of a batch with another one."""
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """The numbers that are random, for each of n images: (n, ...) on the CPU."""
+        """Draw the random numbers for n images, (n, ...) on the CPU."""
 
     def mix(self, images: Tensor, partners: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Mixed images (n, C, H, W), and each one's own share in them, (n,)."""

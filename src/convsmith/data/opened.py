@@ -1,4 +1,4 @@
-"""One way from files to a data set: new from a recipe, or for a net that is trained already."""
+"""From files to a data set: new from a recipe, or for a trained net."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from convsmith.data.scan import (
     Track,
     broken_findings,
     duplicate_findings,
+    no_track,
     scan,
-    silent,
 )
 from convsmith.data.signature import Signature
 from convsmith.data.splitting import divided
@@ -39,9 +39,9 @@ from convsmith.nn.normalizer import Normalizer
 
 
 def open_data(
-    section: recipes.Data, *, seed: int = 0, shared: bool = False, track: Track[list[Path]] = silent
+    section: recipes.Data, *, seed: int = 0, shared: bool = False, track: Track[list[Path]] = no_track
 ) -> Dataset:
-    """A new data set of the images that ``section.path`` names: scanned, decoded, split; none is changed.
+    """Open the images that ``section.path`` names as a new data set: scan, decode and split them.
 
     Args:
         section: the recipe's ``data``.
@@ -117,9 +117,9 @@ def open_items(
     normalizer: Normalizer | None = None,
     encoding: Encoding | None = None,
     cost_classes: Sequence[str] = (),
-    track: Track[list[Path]] = silent,
+    track: Track[list[Path]] = no_track,
 ) -> Dataset:
-    """The data set that files with known labels make for a net that is trained already.
+    """Open files with known labels as a data set for a trained net.
 
     Args:
         items: with their splits.
@@ -165,7 +165,7 @@ def _as_it_is(channels: int) -> Normalizer:
 
 
 def _decoded(rows: Sequence[tuple[Item, Header]], **options: Any) -> tuple[Store, list[int], list[Broken]]:
-    """All pixels, the numbers of the rows that could be decoded, and the files that couldn't."""
+    """Decode all files; give the pixels, the rows that could be decoded, and the broken files."""
     store, damaged = open_store([(item.path, header) for item, header in rows], **options)
     bad = {file.path for file in damaged}
     return store, [number for number, (item, _) in enumerate(rows) if item.path not in bad], damaged
@@ -227,7 +227,7 @@ def _encoding(
 
 
 def locate(path: str | None) -> Path:
-    """The folder or CSV of DATA; a built-in name gives its cached folder."""
+    """Find the folder or CSV of the data; for a built-in name, its cached folder."""
     if path is None:
         raise UserError("no DATA: give a folder of images, a CSV, or a built-in name such as digits")
     place = Path(path).expanduser()
@@ -260,7 +260,7 @@ def _tiny_findings(rows: Sequence[tuple[Item, Header]]) -> list[Finding]:
             seen=f"{len(tiny)} of {len(counts)} classes have fewer than 2 training images: "
             f"{', '.join(tiny[:3])}",
             means="the net can only memorize them",
-            change=f"add images, or --set 'data.exclude=[{', '.join(tiny[:3])}]'",
+            change=f"add images, or `data.exclude=[{', '.join(tiny[:3])}]`",
             why="what varies within a class can't be learned from one example",
             source="scan",
         )
@@ -275,7 +275,7 @@ def _refuse_empty(rows: Sequence[tuple[Item, Header]], broken: Sequence[Broken],
 
 
 def _refuse(rows: Sequence[tuple[Item, Header]], root: Path) -> None:
-    """Refuse what can't be trained on, in one sentence."""
+    """Refuse data that can't be trained on."""
     labels = {
         split: {item.label for item, _ in rows if item.split == split} for split in ("train", "val", "test")
     }
@@ -292,7 +292,7 @@ def _refuse(rows: Sequence[tuple[Item, Header]], root: Path) -> None:
         if missing:
             raise UserError(
                 f"class {missing[0]!r} has no usable image in {split}; add some, or drop it with "
-                f"--set 'data.exclude=[{missing[0]}]'"
+                f"`data.exclude=[{missing[0]}]`"
             )
 
 

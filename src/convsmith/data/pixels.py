@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from convsmith.data.builtin import cache_folder
-from convsmith.data.scan import Broken, Header, Track, parallel, silent
+from convsmith.data.scan import Broken, Header, Track, no_track, parallel
 from convsmith.errors import UserError
 
 Bytes = npt.NDArray[np.uint8]
@@ -251,7 +251,7 @@ def open_store(
     disk: float = 0.5,
     workers: int | None = None,
     shared: bool = False,
-    track: Track[list[Path]] = silent,
+    track: Track[list[Path]] = no_track,
 ) -> tuple[Store, list[Broken]]:
     """Decode ``rows`` once, wherever they fit, and find the ones that are truncated or damaged.
 

@@ -52,7 +52,7 @@ class Quota(Sampler[int]):
         return iter(table.gather(1, places).flatten().tolist())
 
     def _taken(self, number: int) -> Tensor:
-        """This epoch's part of the endless sequence of a class's shuffled images."""
+        """Take this epoch's part of a class's endless sequence of shuffled images."""
         group = self.groups[number]
         first = self.epoch * self.quota
         cycles = range(first // len(group), (first + self.quota - 1) // len(group) + 1)

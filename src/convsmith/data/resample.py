@@ -13,7 +13,7 @@ WHOLE = 1e-3
 
 
 def resample(images: Tensor, matrices: Tensor, size: int | None = None) -> Tensor:
-    """Each image through its matrix, in the cheapest way that is right for it; outside is 0.
+    """Resample each image through its matrix in the cheapest exact way; outside is 0.
 
     Mirrors and whole-pixel shifts are indexed, exactly. Boxes of whole pixels within the image are cut
     out and resized (bilinear, antialiased), on the CPU. Anything else is interpolated once, bilinearly.
@@ -32,7 +32,7 @@ def resample(images: Tensor, matrices: Tensor, size: int | None = None) -> Tenso
 
 @dataclass(frozen=True)
 class View:
-    """How a batch of images is to be shown: the matrices, and for each which of WAYS."""
+    """How a batch is resampled: the matrices, and for each one of WAYS."""
 
     matrices: Tensor
     ways: Tensor
@@ -54,7 +54,7 @@ class View:
         kinds = sorted(set(self.ways.tolist()))
         if len(kinds) == 1:
             return WAYS[kinds[0]](images, self.matrices, self.out)
-        # By image, so that what becomes of one doesn't depend on the others.
+        # Image by image, so that a result doesn't depend on the other images of the batch.
         result = torch.empty(len(images), *self.out, images.shape[3], device=images.device)
         for kind in kinds:
             rows = (self.ways == kind).nonzero().flatten()

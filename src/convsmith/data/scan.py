@@ -1,4 +1,4 @@
-"""Open every file of a data set, and sort out what no net should see, by name and reason."""
+"""Open every file of a data set, and leave out broken ones by name and reason."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ from convsmith.findings import Finding
 
 A = TypeVar("A")
 B = TypeVar("B")
-# Shows how far a long loop over so many things is: (things, how many, what is being done) -> things.
+# Shows the progress of a loop: (things, number of things, description) -> things.
 Track = Callable[[Iterable[A], int, str], Iterable[A]]
 
-# Pillow's own line between large and suspicious: a quarter of a gigabyte of RGB, twice.
+# Pillow's own limit for a decompression bomb: twice a quarter of a gigabyte of RGB.
 MAX_PIXELS = 178_956_970
 GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N", "I"})
 
 
-def silent(things: Iterable[A], total: int, doing: str) -> Iterable[A]:
-    """The track that shows nothing."""
+def no_track(things: Iterable[A], total: int, doing: str) -> Iterable[A]:
+    """Show no progress."""
     return things
+
+
+# The name that data.pixels still imports.
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself; ``digest`` is the XXH3-128 of its bytes."""
+    """Facts from a file's header; ``digest`` is the XXH3-128 of its bytes."""
 
     width: int
     height: int
@@ -100,9 +103,9 @@ def read(path: Path) -> Header | Broken:
 
 
 def scan(
-    items: Sequence[Item], track: Track[list[Path]] = silent
+    items: Sequence[Item], track: Track[list[Path]] = no_track
 ) -> tuple[list[tuple[Item, Header]], list[Broken]]:
-    """Read all headers: the usable items with theirs, and the broken files."""
+    """Read all headers; give the usable items with their headers, and the broken files."""
     paths = [item.path for item in items]
     answers = list(parallel(read, paths, track, "Scanning"))
     good = [(item, answer) for item, answer in zip(items, answers) if isinstance(answer, Header)]

@@ -24,7 +24,7 @@ def generator(*key: int) -> torch.Generator:
 
 
 def by_class(targets: Tensor) -> list[Tensor]:
-    """The rows of each class that has any, in order; (N,) to a list of (n,).
+    """List the rows of each class that has any, in order; (N,) to a list of (n,).
 
     >>> by_class(torch.tensor([2, 0, 2]))
     [tensor([1]), tensor([0, 2])]

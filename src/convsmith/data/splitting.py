@@ -1,4 +1,4 @@
-"""Which images train, validate and test, where the layout doesn't say."""
+"""Splitting images into train, val and test, where the layout gives no split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from convsmith.data.scan import Header
 from convsmith.data.shuffle import generator
 from convsmith.errors import UserError
 
-# Its own stream of draws, apart from the other split's.
+# A random stream of its own, apart from the other split's.
 FLOOR = 103
 
 
@@ -57,7 +57,7 @@ def _parted(
 
 
 def _strata(items: Sequence[Item]) -> list[str]:
-    """What both sides shall have alike: the classes, or up to ten ranges of the first target."""
+    """Strata of the split: the classes, or up to ten ranges of the first target."""
     if any(item.target is None for item in items):
         return [item.label for item in items]
     order = sorted(range(len(items)), key=lambda number: (items[number].target, str(items[number].path)))
@@ -69,7 +69,7 @@ def _strata(items: Sequence[Item]) -> list[str]:
 
 
 def stratified(labels: Sequence[str], val: float, seed: int, *, strict: bool = True) -> list[bool]:
-    """Which of the rows go to val: of each class its share, and at least one on each side.
+    """Choose the rows of val: the share of each class, and at least one on each side.
 
     A class of one image stays on the first side, unless ``strict``.
 
@@ -82,7 +82,7 @@ def stratified(labels: Sequence[str], val: float, seed: int, *, strict: bool = T
         if strict and count < 2 and len(counts) > 1:
             raise UserError(
                 f"class {label!r} has {count} image; a split needs at least 2. Add images or drop it with "
-                f"--set 'data.exclude=[{label}]'"
+                f"`data.exclude=[{label}]`"
             )
     chosen = [False] * len(labels)
     for label in sorted(counts):

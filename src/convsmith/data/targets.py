@@ -1,4 +1,4 @@
-"""What a net learns where the targets are numbers: how they become its outputs, and back."""
+"""Encoding of numeric targets as a net's outputs, and decoding back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convsmith.data.encodings import Kind
 
 
 class Encoding(Protocol):
-    """From numbers (N, T) to what the net is compared with (N, K), and from its outputs (N, K) back.
+    """Encodes numbers (N, T) as targets (N, K) for the net's outputs, and decodes outputs.
 
     ``outputs`` name the K outputs; ``numeric`` is False where they stand for no numbers (votes).
     """
@@ -42,7 +42,7 @@ class Encoding(Protocol):
 
 
 def choose(columns: Sequence[str], values: Tensor, spec: Spec | None) -> tuple[Encoding, str | None]:
-    """The encoding that the recipe names, or that the numbers suggest (with the reason), fitted.
+    """Fit the encoding that the recipe names, or that the numbers suggest; give the reason too.
 
     Raises:
         UserError: if the numbers don't fit it.
@@ -68,7 +68,7 @@ def choose(columns: Sequence[str], values: Tensor, spec: Spec | None) -> tuple[E
 
 
 def restore(spec: Spec, columns: Sequence[str], state: dict[str, Any]) -> Encoding:
-    """An encoding as it was fitted."""
+    """Make a fitted encoding again from its state."""
     encoding: Encoding = catalog.build("target", spec, columns=list(columns))
     for key, value in state.items():
         setattr(encoding, key, value)

@@ -15,7 +15,7 @@ from convsmith.nn.sections import Activation, Dropout, Initialization, Neck, Nor
 
 Size = Annotated[int, Ge(1)]
 SMALLEST = 63
-# Of the two-GPU net, and of the one for a single GPU (Krizhevsky 2014), which is torchvision's.
+# Channels of the two-GPU net, and of the net for a single GPU (Krizhevsky 2014), which is torchvision's.
 WIDTHS = {2: (96, 256, 384, 384, 256), 1: (64, 192, 384, 256, 256)}
 
 

@@ -79,7 +79,8 @@ def backbone(
             raise UserError(f"timm cannot build {architecture!r}: {_line(error)}") from None
         raise UserError(
             f"the pretrained weights of timm:{architecture} cannot be fetched ({_line(error)}); connect to "
-            f"the hub, name a weight file with --from FILE, or train from scratch with --model timm:{plain}"
+            f"the hub, name a weight file with `start_from=FILE`, or train from scratch with "
+            f"`model=timm:{plain}`"
         ) from None
     if pretrained and init is not None:
         raise UserError("init would overwrite the pretrained weights; leave out one of the two")
@@ -98,7 +99,7 @@ def backbone(
 
 @contextlib.contextmanager
 def _hub() -> Iterator[None]:
-    """Where the hub can't be reached, only its cache is asked: its client would retry for a minute first."""
+    """Use the hub's cache alone if the hub can't be reached: its client would retry for a minute."""
     before = constants.HF_HUB_OFFLINE
     try:
         constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
@@ -109,7 +110,8 @@ def _hub() -> Iterator[None]:
 
 def _reachable(address: str) -> bool:
     try:
-        # Through the environment's proxies, as the client goes; urlopen would keep those of its first call.
+        # With the environment's current proxies, as the client uses; urlopen would keep those of its first
+        # call.
         urllib.request.build_opener().open(address, timeout=10).close()
     except urllib.error.HTTPError:
         return True  # it answers

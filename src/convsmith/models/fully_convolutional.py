@@ -45,7 +45,7 @@ class FullyConvolutional(nn.Module):
         return maps
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        # The mean over places before a linear layer is the mean of its scores after it.
+        # Averaging before a linear layer equals averaging its outputs.
         vectors = x.mean((2, 3))
         logits: Tensor = vectors if pre_logits else self.fc(vectors)
         return logits

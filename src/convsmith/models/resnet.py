@@ -146,7 +146,7 @@ class ResNet(Classifier):
                 stride = 2 if stage > 0 and number == 0 else 1
                 out = own * block.expansion
                 around = None if plain else shortcut(channels, out, stride, parts, project=not small)
-                # A sort of convolution by name is for the last stage, as in the papers: it costs least there.
+                # ``convolution`` applies to the last stage alone, as in the papers: it is cheapest there.
                 chosen = parts if stage == len(blocks) - 1 else ordinary
                 layers.append(block(channels, own, stride, chosen, around))
                 channels = out

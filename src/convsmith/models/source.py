@@ -1,4 +1,4 @@
-"""The net of ``--from`` as it is, where no name of the catalogue builds it."""
+"""The net that a training starts from, kept as it is; for nets that no name in the catalogue builds."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def source() -> nn.Module:
     """The net that ``train.start_from`` names, with its own layers; only its classifier may be replaced.
 
     Raises:
-        UserError: always: by itself it is no net.
+        UserError: always, since the name alone describes no net.
 
     >>> source()
     Traceback (most recent call last):
     convsmith.errors.UserError: model source is the net that a training starts from; ...
     """
-    raise UserError("model source is the net that a training starts from; name a run or file after --from")
+    raise UserError("model source is the net that a training starts from; name a run or file as `start_from`")

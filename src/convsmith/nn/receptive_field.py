@@ -186,6 +186,18 @@ PASS = {
     aten._softmax,
     aten.channel_shuffle,
     aten.native_channel_shuffle,
+    # Elementwise, but no version of torch, or not yet 2.8, tags them as such.
+    aten.leaky_relu,
+    aten.leaky_relu_,
+    aten.elu_,
+    aten.celu_,
+    aten.selu_,
+    aten.hardtanh_,
+    aten.hardsigmoid_,
+    aten.hardswish,
+    aten.hardswish_,
+    aten.ldexp,
+    aten.ldexp_,
 }
 # Operations that read only the shape of their input.
 FRESH = {aten.zeros_like, aten.ones_like, aten.empty_like, aten.full_like, aten.rand_like, aten.randn_like}

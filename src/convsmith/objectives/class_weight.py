@@ -15,7 +15,7 @@ from convsmith.objectives.costs import confusion_counts
 
 
 def normalized(weights: Tensor, counts: Tensor) -> Tensor:
-    """The weights scaled so that their mean over the training images is 1: the learning rate still fits.
+    """Scale the weights to a mean of 1 over the training images, so that the learning rate stays right.
 
     >>> normalized(torch.tensor([1.0, 3.0]), torch.tensor([1, 1]))
     tensor([0.5000, 1.5000])
@@ -92,8 +92,8 @@ def confusion(
     """
     if run is None:
         raise UserError(
-            "class_weight confusion needs a run, e.g. --set "
-            "objective.weighted_cross_entropy.class_weight.confusion.run=runs/first"
+            "class_weight confusion needs a run, e.g. "
+            "`objective.weighted_cross_entropy.class_weight.confusion.run=runs/first`"
         )
     table = confusion_counts(run, classes)
     total = table.sum(1)

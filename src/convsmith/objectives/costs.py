@@ -16,7 +16,7 @@ from convsmith.errors import UserError, nearest, shown
 
 
 def read_table(file: str | Path, classes: Sequence[str]) -> Tensor:
-    """A CSV with the classes in its first row (decision) and first column (truth), as (K, K) float64.
+    """Read a CSV with the classes in its first row (decision) and first column (truth), as (K, K) float64.
 
     Rows and columns may come in any order.
 
@@ -63,7 +63,7 @@ def _cell(text: str, file: Path, row: int) -> float:
 
 
 def checked(costs: Tensor, classes: Sequence[str]) -> Tensor:
-    """The same matrix, unless a right decision costs as much as a wrong one.
+    """Refuse costs in which a right decision costs as much as a wrong one; else give them back.
 
     Raises:
         UserError: for the first such class.
@@ -105,7 +105,7 @@ def table(classes: Sequence[str], file: Annotated[str, Place()] | None = None) -
     [[0.0, 20.0], [1.0, 0.0]]
     """
     if file is None:
-        raise UserError("cost table needs its file, e.g. --set data.costs.table.file=costs.csv")
+        raise UserError("cost table needs its file, e.g. `data.costs.table.file=costs.csv`")
     return checked(read_table(file, classes), classes)
 
 
@@ -147,7 +147,7 @@ def pairs(classes: Sequence[str], costs: dict[str, dict[str, float]] = {}, other
 
 
 def confusion_counts(run: str | Path, classes: Sequence[str]) -> Tensor:
-    """The validation confusion of a run, ``confusion.csv``, true class by row; (K, K) float64.
+    """Read the validation confusion of a run, ``confusion.csv``, true class by row; (K, K) float64.
 
     Raises:
         UserError: if the run has none, or other classes.
@@ -169,7 +169,7 @@ def confusion_counts(run: str | Path, classes: Sequence[str]) -> Tensor:
 def confusion(classes: Sequence[str], run: Annotated[str, Place()] | None = None) -> Tensor:
     """C(i, j) = (1 + s) / 2, s the share of class i's validation images taken for j, over the mean share.
 
-    The 1 is for mistakes that the run never made: were they free, they would become the cheapest decisions.
+    The 1 keeps mistakes that the run never made from costing nothing.
 
     Args:
         classes: names of the K classes.
@@ -188,7 +188,7 @@ def confusion(classes: Sequence[str], run: Annotated[str, Place()] | None = None
     [[0.0, 1.5], [0.5, 0.0]]
     """
     if run is None:
-        raise UserError("cost confusion needs a run, e.g. --set data.costs.confusion.run=runs/first")
+        raise UserError("cost confusion needs a run, e.g. `data.costs.confusion.run=runs/first`")
     counts = confusion_counts(run, classes)
     shares = (counts / counts.sum(1, keepdim=True).clamp_min(1)).fill_diagonal_(0)
     k = len(classes)

@@ -87,7 +87,7 @@ class LargeMarginSoftmax(nn.Module):
             )
         weight = head.weight[target]
         length = weight.norm(dim=1) * features.norm(dim=1)
-        # The square root of nothing has no slope; a zero vector has no angle either.
+        # The square root has no gradient at zero, and a zero vector has no angle.
         cosine = ((weight * features).sum(1) / length.clamp_min(1e-12)).clamp(-1, 1)
         strength = self._lambda()
         if self.training:

@@ -12,9 +12,9 @@ from convsmith import catalog
 from convsmith.errors import UserError
 from convsmith.objectives.regularizers import Regularizer
 
-# What a recipe's objective may name.
+# Kinds of techniques in a recipe's objective.
 KINDS = ("term", "regularizer")
-# What the loop can hand a term; `input` are the logits, torch's own name.
+# What a term may read; `input` are the logits, as in torch's losses.
 SEEN = frozenset({"input", "features", "target", "costs", "images", "head", "model"})
 
 
@@ -44,7 +44,7 @@ class Objective(nn.Module):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What all terms together read."""
+        """Names of everything that the terms read."""
         # By a comprehension: torch.compile of torch 2.8 knows no union of frozensets.
         return frozenset(name for reads in self.reads.values() for name in reads)
 
@@ -95,7 +95,7 @@ def build(
             fit = [other for other in catalog.names("term") if targets in targets_of(other)]
             raise UserError(
                 f"objective {name} is for {' or '.join(wanted)}, but the data's targets are {targets}; take "
-                f"one of {', '.join(fit)} (--set objective.{name}=null takes {name} out)"
+                f"one of {', '.join(fit)} (`objective.{name}=null` takes {name} out)"
             )
         asked = inspect.signature(catalog.load("term", name)).parameters
         for key in facts or {}:
@@ -109,7 +109,7 @@ def build(
 
 
 def targets_of(name: str) -> tuple[str, ...]:
-    """What a term of the catalogue compares with: some of classes, numbers, distribution.
+    """Kinds of targets that a term takes: some of classes, numbers, distribution.
 
     >>> targets_of("tukey"), targets_of("l2")
     (('numbers',), ())

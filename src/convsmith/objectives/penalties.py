@@ -1,7 +1,7 @@
 """Penalties on the weights, each a term of the objective.
 
-They read the weights that the layers use: of a parametrized or pruned layer the computed one, through which
-the gradient reaches the stored parameters.
+They read the weights as the layers use them. In a parametrized or pruned layer that is the computed weight,
+and the gradient reaches the stored parameters through it.
 """
 
 from __future__ import annotations

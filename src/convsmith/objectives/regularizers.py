@@ -58,7 +58,7 @@ def _factors(lengths: Tensor, limit: float) -> Tensor:
 class MaxNorm:
     """After each update, the incoming weights of each unit or filter are shortened to |w|_2 <= limit.
 
-    Its figure is the share of units that the last update had made too long. Frozen weights stay as they
+    Its figure is the share of units that were too long after the last update. Frozen weights stay as they
     are, and don't count. A computed weight is shortened through what it is computed from, see
     :class:`convsmith.nn.units.Scaler`.
 
@@ -89,7 +89,7 @@ class MaxNorm:
 
         @torch.no_grad()
         def shorten(*_: Any) -> None:
-            # Asked at each step: gradual unfreezing wakes stages.
+            # Checked at each step, since gradual unfreezing changes it.
             longer = [self._shorten(scaler) for scaler in held if not scaler.frozen]
             self.share = torch.cat(longer).float().mean() if longer else none
 

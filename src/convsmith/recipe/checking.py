@@ -18,7 +18,7 @@ from convsmith.findings import Finding
 
 Keys = tuple[str, ...]
 Tree = dict[str, Any]
-# For each key the place where it was written: ``file:line`` or ``--set key=value``.
+# For each key the place where it was written: ``file:line`` or the override, `key=value`.
 Where = dict[Keys, str]
 
 

@@ -25,7 +25,7 @@ def load(source: Source = None, overrides: Iterable[str] = ()) -> Recipe:
 
     Args:
         source: a YAML file, the same as nested dictionaries, a recipe, or None for the defaults.
-        overrides: as after ``--set`` on the command line, applied in order. Naming another choice in
+        overrides: texts ``"a.b=c"``, applied in order. Naming another choice in
             ``model``, ``optimizer`` or ``schedule`` replaces the choice; ``objective`` and
             ``data.augment`` are sets, into which a name is merged and from which ``name=null`` takes it.
 
@@ -62,7 +62,7 @@ def _loaded(model: type[R], source: Source, overrides: Iterable[str]) -> R:
     notes += modernized(model, tree, where)
     for override in overrides:
         keys, value = _parsed(override)
-        notes += put(model, tree, keys, value, f"--set {override}", where)
+        notes += put(model, tree, keys, value, f"`{override}`", where)
     recipe = validated(model, tree, where, notes)
     return recipe.noted(tuple(notes)) if notes else recipe
 
@@ -71,11 +71,11 @@ def _parsed(override: str) -> tuple[Keys, Any]:
     path, equals, text = override.partition("=")
     keys = tuple(key.strip() for key in path.split("."))
     if not equals or not all(keys):
-        raise UserError(f"--set takes key.key=value, e.g. --set optimizer.sgd.lr=0.05; got {override!r}")
+        raise UserError(f"`set` takes key.key=value, e.g. `optimizer.sgd.lr=0.05`; got {override!r}")
     try:
         return keys, YAML(typ="safe").load(text)
     except YAMLError:
-        raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
+        raise UserError(f"`{override}`: {text!r} is not a YAML value") from None
 
 
 def _read(file: Path, where: Where) -> Tree:

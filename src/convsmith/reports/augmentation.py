@@ -1,4 +1,4 @@
-"""The page that shows what augmentation makes of images, as the net gets them."""
+"""The page that shows augmented images as the net gets them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from jinja2 import Environment, PackageLoader, select_autoescape
 from torch import Tensor
 
-import convsmith
 from convsmith import catalog
 from convsmith.data.batches import Batch, Split
 from convsmith.data.dataset import Dataset
 from convsmith.errors import shown
 from convsmith.recipe import Recipe
+from convsmith.reports.fill import fill
 from convsmith.reports.inspection import png
 
 # Pictures smaller than this are enlarged, pixel by pixel.
@@ -24,14 +23,14 @@ SIDE = 96
 
 
 def render(dataset: Dataset, recipe: Recipe, reason: str, part: Split, pictures: Sequence[Batch]) -> str:
-    """HTML that needs nothing else.
+    """Render the page as one HTML file.
 
     Args:
         dataset: of the images.
         recipe: whose augmentation is shown.
         reason: why it was chosen, if the recipe left it open.
         part: the images shown.
-        pictures: for each epoch the batch of them.
+        pictures: one batch of them for each epoch.
     """
     originals = next(part.store.stream([part.rows])).cpu().numpy()
     normalizer = dataset.normalizer
@@ -50,15 +49,14 @@ def render(dataset: Dataset, recipe: Recipe, reason: str, part: Split, pictures:
         }
         for number, row in enumerate(part.rows.tolist())
     ]
-    environment = Environment(loader=PackageLoader("convsmith.reports"), autoescape=select_autoescape())
-    return environment.get_template("augmentation.html").render(
+    return fill(
+        "augmentation.html",
         path=shown(str(recipe.data.path)),
         size=dataset.size,
         crops=recipe.data.crops,
         reason=reason,
         techniques=[_described(name, arguments) for name, arguments in (recipe.data.augment or {}).items()],
         rows=rows,
-        version=convsmith.__version__,
     )
 
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
-import convsmith
 from convsmith import recipe as recipes
 from convsmith.errors import shown
 from convsmith.reports import plots
+from convsmith.reports.fill import fill
 from convsmith.reports.page import MEASURES, diagnosis, words
 from convsmith.run.directory import RunDirectory
 
@@ -45,7 +44,7 @@ class Compared:
 
 
 def read(run: RunDirectory) -> Compared:
-    """What the page needs of a run.
+    """Read what the page shows of a run.
 
     Raises:
         UserError: if its files are damaged.
@@ -82,7 +81,7 @@ def differences(all_keys: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
 
 
 def render(runs: Sequence[Compared], rows: Mapping[str, Sequence[str]]) -> str:
-    """One HTML file that needs nothing else."""
+    """Render the page as one HTML file."""
     runs = _shortened(runs)
     measures = {run.measure for run in runs}
     columns = [("val_loss", "validation loss"), ("train_loss", "training loss"), ("lr", "learning rate")]
@@ -93,14 +92,17 @@ def render(runs: Sequence[Compared], rows: Mapping[str, Sequence[str]]) -> str:
         )
         for column, title in columns
     ]
-    environment = Environment(loader=PackageLoader("convsmith.reports"), autoescape=select_autoescape())
-    return environment.get_template("comparison.html").render(
-        runs=runs, differences=rows, curves=curves, colors=plots.LINES, version=convsmith.__version__
+    return fill(
+        "comparison.html",
+        runs=runs,
+        differences=rows,
+        curves=curves,
+        colors=plots.LINES,
     )
 
 
 def _shortened(runs: Sequence[Compared]) -> list[Compared]:
-    """Runs called by their folders alone, as long as no two are called alike."""
+    """Name runs by their last folder, if all these names differ."""
     short = [Path(run.name).name for run in runs]
     if len(set(short)) < len(short):
         return list(runs)

@@ -1,4 +1,4 @@
-"""Pictures of what a net has learned: kernels, maps, what excites each channel, silent units."""
+"""Pictures of what a net has learned: kernels, maps, what excites each channel, dead channels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 from PIL import Image
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from convsmith.nn.probe import After, probe
 from convsmith.nn.receptive_field import Field, Follow
 from convsmith.nn.responses import Excitement, captured
 from convsmith.reports import plots
+from convsmith.reports.fill import fill
 
 Pixels = npt.NDArray[np.uint8]
 CHANNELS, TOP, KERNELS = 8, 6, 64
@@ -115,7 +115,7 @@ def fields(model: nn.Module, layers: Sequence[str], image: Tensor) -> dict[str, 
 
 
 def patch(pixels: Pixels, field: Field | None, place: tuple[int, int]) -> Pixels:
-    """What a unit at ``place`` of a map sees of an image; all of it where the field is larger."""
+    """Cut out the receptive field of a unit at ``place`` of a map; the whole image if the field is larger."""
     height, width = pixels.shape[:2]
     box = []
     for at, side, axis in ((place[0], height, 0), (place[1], width, 1)):
@@ -156,7 +156,7 @@ def render(
     sample: Sequence[Pixels],
     convolutions: Mapping[str, Tensor],
 ) -> str:
-    """The part of the report that looks into the net, as HTML.
+    """Render the report's part about the net's responses, as HTML.
 
     Args:
         model: the net.
@@ -168,8 +168,8 @@ def render(
     """
     seen = fields(model, chosen, pictured[0].normalized)
     zeros = {name: (e.zero_share, e.dead, e.shape[0]) for name, e in excitements.items()}
-    environment = Environment(loader=PackageLoader("convsmith.reports"), autoescape=select_autoescape())
-    return environment.get_template("inspection.html").render(
+    return fill(
+        "inspection.html",
         kernels=[
             (name, tuple(w.shape), png(kernels(w), scale=max(1, 36 // w.shape[-1])))
             for name, w in convolutions.items()

@@ -1,4 +1,4 @@
-"""A run's report: one HTML file that needs nothing else."""
+"""A run's report: one HTML file without external resources."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 from PIL import Image
 
-import convsmith
 from convsmith.advice.curves import diagnose
 from convsmith.advice.evidence import gather
 from convsmith.data import atomic
@@ -23,6 +21,7 @@ from convsmith.inference.evaluation import Evaluation
 from convsmith.inference.model_file import load
 from convsmith.inference.number_evaluation import NumberEvaluation
 from convsmith.reports import plots
+from convsmith.reports.fill import fill
 from convsmith.run.directory import RunDirectory
 
 MISTAKES = 12
@@ -62,12 +61,12 @@ def render(
     figure = {f"train_{measure}": "train", f"val_{measure}": "val"}
     findings = diagnosis(run)
     marks = [(*finding.epochs, words(finding)) for finding in findings if finding.epochs]
-    environment = Environment(loader=PackageLoader("convsmith.reports"), autoescape=select_autoescape())
     if isinstance(evaluation, NumberEvaluation):
         template, own = "numbers.html", _numbers(evaluation, files)
     else:
         template, own = "classes.html", _classes(evaluation, files)
-    return environment.get_template(template).render(
+    return fill(
+        template,
         **own,
         name=shown(run.path.absolute().name),
         evaluation=evaluation,
@@ -86,12 +85,11 @@ def render(
         recipe=run.recipe.read_text(encoding="utf-8"),
         environment=run.read_json(run.environment),
         parameters=_parameters(run),
-        version=convsmith.__version__,
     )
 
 
 def diagnosis(run: RunDirectory) -> list[Finding]:
-    """What the curves say is wrong; nothing of runs from before they were kept."""
+    """Diagnose a run's curves; old runs without ``steps.csv`` give no findings."""
     return diagnose(gather(run)) if run.steps.exists() else []
 
 
@@ -101,7 +99,7 @@ def words(finding: Finding) -> str:
 
 
 def _inspection(run: RunDirectory) -> str:
-    """What `convsmith inspect` has found, if it was asked."""
+    """Read the part that ``inspect`` wrote; empty if there is none."""
     return run.inspection.read_text(encoding="utf-8") if run.inspection.exists() else ""
 
 

@@ -63,8 +63,8 @@ def curve(
     log: bool = False,
     marks: Sequence[tuple[int, int, str]] = (),
 ) -> str:
-    """Columns of metrics.csv by epoch; a thin line marks the best epoch, a band each of ``marks``: the first
-    and the last epoch, and what is the matter with them."""
+    """Columns of metrics.csv by epoch; a thin line marks the best epoch, and a band each of ``marks`` (first
+    epoch, last epoch, name of the finding)."""
     with mpl.rc_context(STYLE):
         figure, axes = _axes()
         epochs = [row["epoch"] for row in rows]

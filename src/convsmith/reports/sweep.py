@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
-import convsmith
 from convsmith.advice.learning_rate import Sweep
 from convsmith.reports import plots
+from convsmith.reports.fill import fill
 
 
 def render(found: Sweep, data: str, word: str) -> str:
     """One HTML file with the curve and the proposal."""
-    environment = Environment(loader=PackageLoader("convsmith.reports"), autoescape=select_autoescape())
-    return environment.get_template("sweep.html").render(
-        found=found, data=data, word=word, curve=Markup(plots.sweep(found)), version=convsmith.__version__
+    return fill(
+        "sweep.html",
+        found=found,
+        data=data,
+        word=word,
+        curve=Markup(plots.sweep(found)),
     )

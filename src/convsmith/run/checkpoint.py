@@ -1,4 +1,4 @@
-"""What a killed run goes on from."""
+"""Checkpoints, from which a killed run continues."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def load(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"there is no checkpoint {shown(path)}; start again without --resume") from None
+        raise UserError(f"there is no checkpoint {shown(path)}; start again without `resume`") from None
     except Exception as error:  # torch raises anything on damaged bytes
         raise UserError(
             f"the checkpoint {shown(path)} is damaged ({type(error).__name__}); start again in a new folder, "
-            f"e.g. with --from {shown(path.parent)}"
+            f"e.g. with `start_from={shown(path.parent)}`"
         ) from None
     return state

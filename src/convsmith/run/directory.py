@@ -1,4 +1,4 @@
-"""A run's directory: its files, its lock, and writes that are whole or not there."""
+"""A run's directory: its files, its lock, and atomic writes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from convsmith.errors import UserError, shown
 
 
 class RunDirectory:
-    """Paths of a run and how they are written; see the README for what each file holds."""
+    """A run's files: their paths, reading and writing. The README says what each file holds."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
@@ -29,7 +29,7 @@ class RunDirectory:
 
     @classmethod
     def of(cls, place: str | Path) -> RunDirectory:
-        """The run that ``place`` is, or that it is a file of."""
+        """Find the run of a folder or of a file in it."""
         path = Path(place).expanduser()
         return cls(path if path.is_dir() else path.parent)
 
@@ -58,11 +58,11 @@ class RunDirectory:
         self.lock()
         if self.recipe.exists():
             raise UserError(
-                f"{shown(self.path)} already holds a run; go on with --resume, or choose another --out"
+                f"{shown(self.path)} already holds a run; go on with `resume`, or choose another `out`"
             )
         if any(not child.name.startswith(".") for child in self.path.iterdir()):
             raise UserError(
-                f"{shown(self.path)} holds other files; choose a new or an empty folder for --out"
+                f"{shown(self.path)} holds other files; choose a new or an empty folder for `out`"
             )
 
     def open_existing(self) -> None:
@@ -72,7 +72,7 @@ class RunDirectory:
             UserError: if there is none, or it is in use.
         """
         if not self.recipe.exists():
-            raise UserError(f"{shown(self.path)} holds no run to resume; start one without --resume")
+            raise UserError(f"{shown(self.path)} holds no run to resume; start one without `resume`")
         self._make()
         self.lock()
 
@@ -83,7 +83,7 @@ class RunDirectory:
             (self.path / ".writable").unlink()
         except OSError as error:
             raise UserError(
-                f"cannot write to {shown(self.path)} ({error.strerror}); choose another folder for --out"
+                f"cannot write to {shown(self.path)} ({error.strerror}); choose another folder for `out`"
             ) from None
 
     def lock(self) -> None:
@@ -93,7 +93,7 @@ class RunDirectory:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise UserError(
-                f"{shown(self.path)} is in use by another process; wait for it, or choose another --out"
+                f"{shown(self.path)} is in use by another process; wait for it, or choose another `out`"
             ) from None
 
     def unlock(self) -> None:
@@ -101,7 +101,7 @@ class RunDirectory:
             self._lock.release()
 
     def forget(self) -> None:
-        """Take away what a training wrote that is about to be started again."""
+        """Delete what a training has written, before it is started again."""
         for file in (self.recipe, self.metrics, self.steps, self.health, self.checkpoint):
             file.unlink(missing_ok=True)
 
@@ -109,7 +109,9 @@ class RunDirectory:
         write(path, json.dumps(content, indent=1) + "\n")
 
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """All epochs so far, one a row; the whole file each time, so that a resumed run has no row twice."""
+        """Write all epochs so far, one row each; the whole file each time, so that no row is there twice
+        after a resume.
+        """
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]) if rows else ["epoch"])
         writer.writeheader()
@@ -130,7 +132,7 @@ class RunDirectory:
         write(path, text.getvalue())
 
     def read_table(self, path: Path) -> list[dict[str, str]]:
-        """The rows of one of the run's tables; none if it hasn't been written.
+        """Read the rows of one of the run's tables; an empty list if there is no file.
 
         Raises:
             UserError: if it is damaged.
@@ -144,7 +146,9 @@ class RunDirectory:
             raise UserError(f"{shown(path)} is damaged ({error}); delete it, or restore it") from None
 
     def write_confusion(self, classes: Sequence[str], counts: Sequence[Sequence[int]]) -> None:
-        """The validation confusion, true class by row: weights and costs of a next run can come from it."""
+        """Write the validation confusion, true class by row; a later run can take class weights or costs
+        from it.
+        """
         rows = ([name, *row] for name, row in zip(classes, counts))
         self.write_table(self.confusion, ["true", *classes], rows)
 
@@ -155,9 +159,10 @@ class RunDirectory:
         cost_classes: Sequence[str] = (),
         left_out: Sequence[Path] = (),
     ) -> None:
-        """Which file went into which split; ``columns`` name numeric targets, ``cost_classes`` the costs.
+        """Write which file is in which split; ``columns`` name numeric targets, ``cost_classes`` the costs.
 
-        Files without a split, and those ``left_out``, are listed with an empty one: they were seen.
+        Files without a split and those ``left_out`` are listed with an empty split, so that they count as
+        known.
         """
         numbers = [f"target_{name}" for name in columns] + [f"{COST}{name}" for name in cost_classes]
         rows = (
@@ -174,7 +179,7 @@ class RunDirectory:
         self.write_table(self.files, ["path", "label", "split", *numbers], [*rows, *gone])
 
     def read_files(self) -> list[Item]:
-        """The images of the run's splits.
+        """Read the images of the run's splits.
 
         Raises:
             UserError: if the table is missing or damaged.
@@ -182,7 +187,7 @@ class RunDirectory:
         return [item for item in self._read_files() if item.split]
 
     def read_left_out(self) -> list[Path]:
-        """Files that were there when the run began, and are in no split."""
+        """Read the files that were there when the run began and are in no split."""
         return [item.path for item in self._read_files() if not item.split]
 
     def _read_files(self) -> list[Item]:
@@ -208,7 +213,7 @@ def _item(row: Mapping[str, str]) -> Item:
 
 
 def environment() -> dict[str, Any]:
-    """What the run ran on: versions, machine, command."""
+    """Describe versions, machine and command."""
     packages = (
         "convsmith",
         "torch",

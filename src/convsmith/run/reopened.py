@@ -1,4 +1,4 @@
-"""A run's own images, as it recorded them: the one way in which its splits are read again."""
+"""Opening a run's own images again, in the splits that it recorded."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from convsmith.data import layout
 from convsmith.data.dataset import SPLITS, Dataset
 from convsmith.data.layout import Item
 from convsmith.data.opened import locate, open_items
-from convsmith.data.scan import Track, silent
+from convsmith.data.scan import Track, no_track
 from convsmith.data.shuffle import generator
 from convsmith.errors import UserError, nearest, shown
 from convsmith.findings import Finding
 from convsmith.inference.predictor import Predictor
 from convsmith.run.directory import RunDirectory
 
-# The stream of draws that takes half of the validation images of a run without a floor.
+# Random stream for drawing a floor from the validation images of a run that has none.
 HALF = 107
 
 
@@ -29,9 +29,9 @@ def reopen(
     predictor: Predictor,
     splits: Sequence[str] = SPLITS,
     *,
-    track: Track[list[Path]] = silent,
+    track: Track[list[Path]] = no_track,
 ) -> Dataset:
-    """The images of a run's splits as ``files.csv`` names them; later files are named and left out.
+    """Open the images of a run's splits from ``files.csv``; name and leave out files that appeared later.
 
     Args:
         run: a run.
@@ -69,12 +69,12 @@ def reopen(
 
 
 def _appeared(run: RunDirectory, items: Sequence[Item]) -> list[Finding]:
-    """Files that DATA has now and had not, or not yet, when the run began."""
+    """Finding about files that appeared in the data since the run began."""
     try:
         section = recipes.load(run.recipe).data
         found = layout.find(locate(section.path))
     except (UserError, OSError):
-        return []  # DATA has gone; which files are missing is said by name
+        return []  # the folder is gone; missing files are named elsewhere
     known = {item.path.absolute() for item in items} | set(run.read_left_out())
     new = [
         item.path for item in found if item.path.absolute() not in known and item.label not in section.exclude
@@ -87,7 +87,7 @@ def _appeared(run: RunDirectory, items: Sequence[Item]) -> list[Finding]:
             seen=f"{len(new):,} {'file has' if len(new) == 1 else 'files have'} appeared in "
             f"{shown(str(section.path))} since the run began, and left out: {names}",
             means="the figures are of the images that the run recorded",
-            change="train again, e.g. with --from this run, to learn from them",
+            change="train again, e.g. with this run as `start_from`, to learn from them",
             why="a new draw of the splits could put images that were trained on among those that test",
             source="files.csv",
             name="appeared",
@@ -96,7 +96,7 @@ def _appeared(run: RunDirectory, items: Sequence[Item]) -> list[Finding]:
 
 
 def _half(items: Sequence[Item], run: RunDirectory) -> tuple[list[Item], Finding]:
-    """Every second validation image, drawn, as the floor of a run that set none aside."""
+    """Draw half of the validation images as the floor of a run that has none."""
     val = [number for number, item in enumerate(items) if item.split == "val"]
     order = torch.randperm(len(val), generator=generator(0, HALF)).tolist()
     chosen = {val[place] for place in order[: (len(val) + 1) // 2]}
@@ -105,7 +105,7 @@ def _half(items: Sequence[Item], run: RunDirectory) -> tuple[list[Item], Finding
         seen=f"{shown(run.path)} set no images aside for an accuracy floor; {len(chosen):,} of its "
         f"{len(val):,} validation images are taken",
         means="they have chosen the best epoch, so that their accuracy is a little too good",
-        change="train with --set data.floor=0.5 to set half of the validation images aside",
+        change="train with `data.floor=0.5` to set half of the validation images aside",
         why="images that choose an epoch favor it",
         source="Hastie et al. 2009, section 7.10",
         name="no_floor",

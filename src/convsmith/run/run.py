@@ -1,4 +1,4 @@
-"""What a training gives back: the run, as a mapping of its figures that draws itself."""
+"""The result of a training: a mapping of its figures, which a notebook shows as a table and a curve."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Run(Mapping[str, Any]):
         return table([str(self.path), ""], rows) + self._curve()
 
     def _curve(self) -> str:
-        """The losses by epoch, as a small picture of lines."""
+        """Draw the losses by epoch as an SVG."""
         rows = self.metrics
         if len(rows) < 2:
             return ""

@@ -1,4 +1,4 @@
-"""The parts of a training, fresh and on their device, from a plan."""
+"""Build the parts of a training from a plan, on their device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data.dataset import Dataset
-from convsmith.data.scan import Track, silent
+from convsmith.data.scan import Track, no_track
 from convsmith.data.targets import measure_of
 from convsmith.errors import UserError
 from convsmith.nn import manners
@@ -34,16 +34,18 @@ def assemble(
     dataset: Dataset,
     fabric: Fabric,
     model: nn.Module | None = None,
-    track: Track[Any] = silent,
+    track: Track[Any] = no_track,
 ) -> Fit:
-    """A training that can begin; nothing but ``model`` is changed, which is moved and will be trained.
+    """Build the state of a training before its first step.
+
+    ``model`` is moved to the device and will be trained in place.
 
     Args:
         plan: a recipe without gaps.
         dataset: the images.
         fabric: of :func:`convsmith.training.machine.launch`.
-        model: the net that it starts from; None makes the one that the plan names.
-        track: shows progress, where features are computed first.
+        model: the net to start from; None builds the one that the plan names.
+        track: shows progress while features are computed.
 
     Raises:
         UserError: if parts don't fit together.
@@ -103,7 +105,7 @@ def assemble(
 
 
 def _refuse_for_lbfgs(options: recipes.Train, processes: int) -> None:
-    """L-BFGS evaluates a batch until its line search ends: alone, at once, and without scaled losses."""
+    """Refuse several processes, accumulation and scaled losses, which L-BFGS can't have."""
     for given, remedy in (
         (processes > 1, "train with one process"),
         (options.accumulate > 1, "leave out train.accumulate, and raise data.batch_size"),
@@ -115,7 +117,7 @@ def _refuse_for_lbfgs(options: recipes.Train, processes: int) -> None:
 
 
 def _refuse_compile() -> None:
-    """torch.compile writes C++ and builds it; say what is missing before an hour is planned around it."""
+    """Refuse ``train.compile`` where there is no C++ compiler, which torch.compile needs."""
     if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
         raise UserError("train.compile needs a C++ compiler; install one (g++), or leave it out")
     if not Path(sysconfig.get_path("include"), "Python.h").exists():

@@ -1,4 +1,4 @@
-"""The notes' rules about the curves, carried out while the net is trained."""
+"""Rules about the learning curves, applied while the net is trained (``train.auto``)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ DECAY = 0.1
 class Auto:
     """Give up when the loss explodes, lower the rate when it is flat, stop when the net over-fits.
 
-    Giving up is a :class:`Diverged`: whoever trains starts again with a smaller rate. What is decided at an
-    epoch's end follows from the history alone, so that a resumed run decides the same.
+    On an explosion it raises :class:`Diverged`, and the caller starts again with a smaller rate. Decisions
+    at an epoch's end depend on the history alone, so that a resumed run makes the same ones.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Auto:
         elif state.batch % EVERY == 0 and exploded(self.first, loss := state.loss.item()):  # sync: seldom
             raise Diverged(
                 f"the loss rose from {self.first:.3g} to {loss:.3g} within {state.batch} batches: the "
-                f"learning rate is too high; start again with a tenth of it (--set optimizer.NAME.lr=...)"
+                f"learning rate is too high; start again with a tenth of it (`optimizer.NAME.lr=...`)"
             )
 
     def on_epoch_end(self, state: Fit) -> None:

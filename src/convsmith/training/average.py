@@ -8,7 +8,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from convsmith.nn.computed import copied
 
-# Buffers that are means over batches; any other (a mask, an index, a count) has no average.
+# Buffers that are means over batches. Other buffers (masks, indices, counts) are copied.
 STATISTICS = ("running_mean", "running_var")
 
 
@@ -39,7 +39,7 @@ def _move(average: Tensor, value: Tensor, keep: float) -> None:
 
 
 def exponential_average(model: nn.Module, decay: float) -> RunningAverage:
-    """A copy of ``model`` that ``update_parameters`` moves by w <- d w + (1 - d) w_new.
+    """Make a copy of ``model``; each ``update_parameters`` moves it by w <- d w + (1 - d) w_new.
 
     d = min(decay, (1 + t) / (10 + t)) after t updates, so that short trainings don't average in the
     initial weights (Polyak & Juditsky 1992; the warm-up is TensorFlow's ExponentialMovingAverage). Means and

@@ -1,4 +1,4 @@
-"""What happens beside the training: keeping, stopping, logging. Each is independent of the others."""
+"""Callbacks that save, stop and log; they don't depend on each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from convsmith.errors import Interrupted, UserError
+from convsmith.errors import Interrupted, UserError, shown
 from convsmith.run import checkpoint
 from convsmith.run.directory import RunDirectory
 from convsmith.training.loop import Fit
@@ -62,7 +62,7 @@ class Checkpoints:
             self.interrupt.release()
             raise Interrupted(
                 f"interrupted in epoch {state.epoch + 1} after batch {state.batch}; all is saved. "
-                f"Go on with: convsmith train --out {self.run.path} --resume",
+                f"Go on with: `cs.train(out={shown(self.run.path)!r}, resume=True)`",
                 self.run.path,
             )
         if time.monotonic() - self.saved >= self.seconds:
@@ -103,7 +103,7 @@ class TensorBoard:
 
 
 class _Interrupt:
-    """Notes the first Ctrl-C, or a scheduler's SIGTERM, instead of dying of it; the second acts as ever."""
+    """Note the first Ctrl-C or SIGTERM without ending the process; the second one ends it as usual."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -123,7 +123,7 @@ class _Interrupt:
 
 
 def snapshot(state: Fit) -> dict[str, Any]:
-    """All that a resumed run needs, as tensors and plain data."""
+    """Collect what a resumed run needs, as tensors and plain data."""
     return {
         "model": state.task.state_dict(),
         "optimizer": state.optimizer.state_dict(),

@@ -1,4 +1,4 @@
-"""Features computed once, for a classifier that learns alone: an epoch costs milliseconds."""
+"""Features computed once, for fine-tuning the classifier alone; an epoch then takes milliseconds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from convsmith.nn.stages import stages
 
 
 class OnFeatures(nn.Module):
-    """The classifier of a net as a net of its own, from features (N, D) to logits (N, K).
+    """A net that consists of another net's classifier, from features (N, D) to logits (N, K).
 
     Args:
-        net: the whole; only its classifier's parameters are seen as this module's.
+        net: the whole net; only its classifier's parameters are parameters of this module.
 
     Raises:
         AssertionError: if the classifier isn't linear (see :func:`possible`).
@@ -30,7 +30,7 @@ class OnFeatures(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         assert possible(net)
-        # In a tuple, so that the frozen part is neither trained, averaged, nor in every checkpoint.
+        # In a tuple, so that the frozen part is not registered: not trained, averaged or saved.
         self._whole = (net.eval(),)
         self.classifier: nn.Module = manners.classifier(net)
 
@@ -55,16 +55,16 @@ class OnFeatures(nn.Module):
 
 
 def possible(net: nn.Module) -> bool:
-    """Whether the logits are the classifier's output for the features.
+    """Whether cached features can be used: the logits must be the classifier's output for the features.
 
-    A convolution as a classifier reads maps; a net without timm's methods may do anything to its
-    classifier's output.
+    They aren't if the classifier is a convolution, which reads maps, or if the net lacks timm's methods and
+    may change the classifier's output.
     """
     return manners.is_linear(net)
 
 
 def whole(model: nn.Module) -> nn.Module:
-    """The net to keep: that around a classifier which was trained alone."""
+    """The net to save: the whole net if only its classifier was trained, else ``model`` itself."""
     return model.whole if isinstance(model, OnFeatures) else model
 
 
@@ -77,7 +77,8 @@ def features(net: Any, images: Tensor) -> Tensor:
 def probes(net: Any, feed: Batches) -> tuple[Tensor, Tensor]:
     """Inputs of the classifier of ``net`` (N, D), and of its last stage, for all images of ``feed``.
 
-    Maps are averaged to 2x2 places, tokens to one. Both on the CPU; the same where a net has but one stage.
+    Maps are averaged to 2x2 places, tokens to one. Both results are on the CPU, and equal if the net has one
+    stage.
     """
     (first,) = feed.sample(1).epoch(0)
     _, channels, height, width = first.images.shape
@@ -134,7 +135,7 @@ class FeatureBatches:
             )
 
     def sample(self, count: int) -> FeatureBatches:
-        """About ``count`` of the images, evenly spread, in their own order."""
+        """Take about ``count`` images, evenly spread, in their original order."""
         rows = torch.linspace(0, self.views.shape[1] - 1, min(count, self.views.shape[1])).long()
         rows = rows.to(self.views.device)
         return FeatureBatches(self.feed.sample(count), self.views[:1, rows], self.targets[:1, rows])
@@ -143,9 +144,9 @@ class FeatureBatches:
 def computed(
     net: nn.Module, feed: Batches, views: int, fabric: Any, track: Track[Batch]
 ) -> FeatureBatches | None:
-    """The features of all images of ``feed``: of the plain images, then augmented ones if it augments.
+    """Compute the features of all images of ``feed``: one plain view, then augmented ones if there are any.
 
-    Every process computes all: they are of one pass each, and any process may be handed any image.
+    Every process computes all features, since any process may get any image.
 
     Returns:
         None if not even one view fits into half of the free memory.
@@ -158,7 +159,7 @@ def computed(
     net.eval()
     vectors, targets = [], []
     for view in range(views):
-        # The first is plain: the classifier must have seen images as it will be asked about them. In the
+        # The first view is plain, as images are at prediction time. In the
         # others images are mixed with their neighbors, which must not all be of their class.
         draws = generator(feed.seed, view)
         places = torch.randperm(len(feed.split), generator=draws) if view else torch.arange(len(feed.split))
@@ -172,8 +173,8 @@ def computed(
         vectors.append(torch.cat(own)[back])
         targets.append(torch.cat(wanted)[back])
     if targets[-1].ndim > targets[0].ndim:
-        # Mixed images have shares of classes for targets, and so must the plain ones beside them.
+        # Mixed images have distributions as targets, so the plain images beside them need distributions too.
         classes = targets[-1].shape[1]
         targets = [t if t.ndim == 2 else F.one_hot(t, classes).to(targets[-1]) for t in targets]
-    # Cloned: what inference mode has made can't be kept for a gradient.
+    # Cloned: autograd can't save tensors that were made in inference mode.
     return FeatureBatches(feed, torch.stack(vectors).clone(), torch.stack(targets).clone())

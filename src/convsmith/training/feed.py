@@ -1,4 +1,4 @@
-"""What a training reads: batches of its two splits, in the sampler's order, augmented."""
+"""Batches of the train and val splits, with the recipe's sampler and augmentations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def batches(recipe: Plan, dataset: Dataset, fabric: Fabric, *, with_costs: bool)
     assert val is not None
     if with_costs and dataset.costs is None and train.costs is None:
         raise UserError(
-            "the objective asks what mistakes cost: name a table with --set data.costs.table.file=costs.csv, "
+            "the objective asks what mistakes cost: name a table with `data.costs.table.file=costs.csv`, "
             "or give each image of a CSV its own in columns cost_CLASS"
         )
     if not with_costs:
@@ -41,7 +41,7 @@ def batches(recipe: Plan, dataset: Dataset, fabric: Fabric, *, with_costs: bool)
     }
     augment = augment_of(recipe, dataset)
     if augment is not None:
-        train = replace(train, store=dataset.store)  # as stored: what crops are taken from
+        train = replace(train, store=dataset.store)  # at the stored size, from which crops are taken
     sampler = _sampler(recipe, dataset, train)
     size = recipe.data.batch_size
     return {
@@ -59,7 +59,7 @@ def batches(recipe: Plan, dataset: Dataset, fabric: Fabric, *, with_costs: bool)
 
 
 def augment_of(recipe: Recipe, dataset: Dataset) -> Augment | None:
-    """The recipe's augmentations, with what they ask of the data; None if there are none."""
+    """Build the recipe's augmentations from it and the facts about the data; None if there are none."""
     section = recipe.data.augment or {}
     built = augmentations.build(section, **dataset.facts())
     for name, own in zip(section, built):
@@ -69,13 +69,13 @@ def augment_of(recipe: Recipe, dataset: Dataset) -> Augment | None:
 
 
 def _refuse_unmixed(name: str, objective: Mapping[str, Any]) -> None:
-    """Mixing makes distributions of classes: every term must take both, since validation isn't mixed."""
+    """Refuse terms that take only one of classes (validation) and distributions (mixed training images)."""
     for term in objective:
         wanted = objectives.targets_of(term) if term in catalog.names("term") else ()
         if wanted and not {"classes", "distribution"} <= set(wanted):
             raise UserError(
                 f"{name} makes targets between classes, which objective {term} can't compare with; take "
-                f"cross_entropy in its place, or take {name} out (--set data.augment.{name}=null)"
+                f"cross_entropy in its place, or take {name} out (`data.augment.{name}=null`)"
             )
 
 
@@ -87,7 +87,7 @@ def _sampler(recipe: Recipe, dataset: Dataset, train: Split) -> Any:
 
 
 def on_device(store: Store, device: torch.device, share: float) -> Store:
-    """The pixels on the GPU, where they fit into ``share`` of its free memory; else the store as it is."""
+    """Move the pixels to the GPU if they fit into ``share`` of its free memory; else keep the store."""
     if device.type != "cuda" or not isinstance(store, Decoded) or store.pixels.device == device:
         return store
     if store.pixels.nbytes > share * torch.cuda.mem_get_info(device)[0]:

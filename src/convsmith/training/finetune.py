@@ -21,8 +21,9 @@ NEVER = math.inf
 
 @dataclass(frozen=True)
 class Pace:
-    """Of one stage: its rate as a share of the optimizer's, and the share of the training at which it starts
-    to learn."""
+    """How one stage learns: its rate as a share of the optimizer's, and the share of training before it
+    starts.
+    """
 
     scale: float
     start: float = 0.0
@@ -36,11 +37,11 @@ class Pace:
     use="few images, similar to the source's: the classifier alone, on features that are computed once",
 )
 class Head:
-    """Only the classifier learns; what it reads is computed once, for ``views`` views of each image.
+    """Train the classifier alone, on features computed once for ``views`` views of each image.
 
     Args:
-        views: V, of each training image: the plain one, then augmented ones; an epoch takes one of them,
-            drawn anew. 1 without augmentation.
+        views: V, number of views of each training image, the first one plain, the others augmented. Each
+            epoch draws one of them. 1 without augmentation.
 
     >>> [pace.start for pace in Head()(3)]
     [inf, inf, 0.0]
@@ -61,7 +62,7 @@ class Head:
     use="few images: the last stages learn, the general ones before them stay",
 )
 class LastStages:
-    """The last ``stages`` learn, the classifier counted; all before them are frozen, statistics included.
+    """Train the last ``stages`` stages, the classifier included; freeze all before.
 
     >>> [pace.scale for pace in LastStages(stages=2, decay=0.5)(4)]
     [0.0, 0.0, 0.5, 1.0]
@@ -85,7 +86,7 @@ class LastStages:
     use="enough images: everything learns, the general first stages more slowly",
 )
 class AllStages:
-    """Stage n of N learns at decay^(N - n) of the rate: shallow stages are general, deep ones specific.
+    """Train all stages, stage n of N at decay^(N - n) of the rate: shallow ones are general.
 
     >>> [pace.scale for pace in AllStages(decay=0.5)(3)]
     [0.25, 0.5, 1.0]
@@ -106,7 +107,7 @@ class AllStages:
     use="few images unlike the source's: a new head can't wreck what is below before it has learned",
 )
 class Gradual:
-    """Stages start to learn one after the other, from the classifier down.
+    """Unfreeze stages one after the other, from the classifier down.
 
     Args:
         until: share of the training after which all learn.
@@ -129,7 +130,7 @@ class Gradual:
 
 
 def groups(model: nn.Module, stages: Sequence[Stage], paces: Sequence[Pace]) -> list[dict[str, Any]]:
-    """Parameter groups with the ``scale`` of their rate; none for stages that never learn."""
+    """Make parameter groups with the ``scale`` of their rate, without the stages that never learn."""
     return [
         {"params": stage.parameters(model), "scale": pace.scale, "stage": stage.name}
         for stage, pace in zip(stages, paces)
@@ -140,10 +141,12 @@ def groups(model: nn.Module, stages: Sequence[Stage], paces: Sequence[Pace]) -> 
 def freezer(
     model: nn.Module, stages: Sequence[Stage], paces: Sequence[Pace]
 ) -> Callable[[float], None] | None:
-    """What freezes and wakes stages, given the share of the training that has passed; None if nothing is.
+    """Make the function that freezes and unfreezes stages, given the share of the training that has passed.
 
-    A frozen stage has no gradients, and its batch normalizations keep the source's statistics: those of a
-    new, small data set would change what the frozen weights see.
+    None if no stage is ever frozen.
+
+    A frozen stage has no gradients, and its batch normalizations keep the source's statistics: the
+    statistics of a small new data set would change the inputs of the frozen weights.
     """
     if all(pace.start == 0 for pace in paces):
         return None

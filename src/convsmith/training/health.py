@@ -1,4 +1,4 @@
-"""Measurements that a diagnosis reads beside metrics.csv: losses of batches, gradients, silent units."""
+"""Measurements that a diagnosis reads beside metrics.csv: losses of batches, gradients, zero responses."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from convsmith.nn.weights import places
 from convsmith.run.directory import RunDirectory
 from convsmith.training.loop import Feed, Fit
 
-# Losses kept of an epoch; of the first one, also those of its first batches.
+# Number of losses kept of each epoch, and of the first batches of the first epoch.
 STEPS = 50
-# Updates of an epoch whose gradients are measured.
+# Number of updates of an epoch at which gradients are measured.
 LOOKS = 4
 
 
@@ -27,9 +27,10 @@ class Health:
     computes the weight, ``weight`` is of the computed one, and the gradients are those of all parameters that
     it is computed from), ``silent`` (share of a
     rectifier's responses that are zero), ``dead`` (share of its channels that never respond), ``predicted``
-    (share of the validation sample that gets the commonest answer; ``true``: of the commonest class), or
-    ``right`` (accuracy on plain images of ``train`` and of ``val``). Measured on samples, without changing
-    anything that the training draws.
+    (share of the validation sample that gets the most frequent answer; ``true``: share of the most frequent
+    class), or
+    ``right`` (accuracy on plain images of ``train`` and of ``val``). All are measured on samples, without
+    touching the training's random generators.
     """
 
     def __init__(self, run: RunDirectory) -> None:
@@ -40,7 +41,7 @@ class Health:
         self.updates = 0
 
     def on_start(self, state: Fit) -> None:
-        # What a killed process wrote of an epoch that is done again is left out.
+        # Drop rows that a killed process wrote about an epoch that is now repeated.
         before = state.epoch + 1
         self.steps = [r for r in self.run.read_table(self.run.steps) if int(r["epoch"]) < before]
         self.rows = [r for r in self.run.read_table(self.run.health) if int(r["epoch"]) < before]
@@ -54,7 +55,7 @@ class Health:
             for name in rectifiers(state.task.model)
             if isinstance(state.task.model.get_submodule(name), nn.ReLU | nn.ReLU6)
         ]
-        # Drawn once: decoding them on the fly each epoch would start its workers each time.
+        # Drawn once: decoding the sample each epoch would start the workers each time.
         self.samples = {"train": state.train.sample(SAMPLE), "val": state.val.sample(SAMPLE)}
         optimizer = getattr(state.optimizer, "optimizer", state.optimizer)
         self.hook = optimizer.register_step_pre_hook(lambda *_: self._look(state))
@@ -72,7 +73,7 @@ class Health:
         for name, found in squares.items():
             self.gradients[name] = self.gradients.get(name, torch.zeros_like(found)) + found
         if state.epoch == 0 and not self.rows:
-            # At once: a training whose gradients explode may not reach the end of its first epoch.
+            # Written at once: a training whose gradients explode may not reach the end of its first epoch.
             self._note(0, [("first_gradient", name, v.sqrt().item()) for name, v in squares.items()])
 
     def on_batch_end(self, state: Fit) -> None:

@@ -1,4 +1,4 @@
-"""Selective joint fine-tuning: the source images nearest to the target's are learned beside them."""
+"""Selective joint fine-tuning: learn the target task together with the most similar source images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from convsmith.nn.patterns import gabor
 from convsmith.training.finetune import AllStages, Pace
 
 BINS = 16
-# Wavelengths of the Gabor waves in pixels, and how many directions of each: Ge & Yu use such a bank.
+# Wavelengths of the Gabor filters in pixels, and the number of directions of each (as Ge & Yu).
 WAVELENGTHS, DIRECTIONS = (3.0, 4.5, 6.0, 9.0), 6
 
 
@@ -34,7 +34,7 @@ WAVELENGTHS, DIRECTIONS = (3.0, 4.5, 6.0, 9.0), 6
     use="few images unlike the source's, and the source's images at hand",
 )
 class Joint:
-    """Learn the target's task and, beside it, that of the source images which look most like the target's.
+    """Learn the target task together with the task of the most similar source images.
 
     Args:
         source: folder, CSV or built-in name of the source's images.
@@ -63,7 +63,7 @@ class Joint:
 
     @property
     def terms(self) -> dict[str, dict[str, Any]]:
-        """What is learned beside the target's task, as sections of an objective."""
+        """Sections of the objective for the second task."""
         options = {"source": self.source, "neighbors": self.neighbors, "weight": self.weight}
         return {"source_task": options}
 
@@ -136,7 +136,7 @@ class SourceTask(nn.Module):
 
 def _source_images(source: str, dataset: Dataset, seed: int) -> Dataset:
     if not source:
-        raise UserError("finetune joint needs the source's images: --set train.finetune.joint.source=FOLDER")
+        raise UserError("finetune joint needs the source's images: `train.finetune.joint.source=FOLDER`")
     found = open_data(recipes.Data(path=source, size=dataset.size), seed=seed)
     if found.encoding is not None or found.channels != dataset.channels:
         raise UserError(
@@ -147,7 +147,7 @@ def _source_images(source: str, dataset: Dataset, seed: int) -> Dataset:
 
 
 def described(split: Split) -> Tensor:
-    """Histograms (N, filters, bins) of each image's responses to Gabor waves, each summing to 1."""
+    """Compute histograms (N, filters, bins) of each image's responses to Gabor filters, each summing to 1."""
     filters = torch.stack(
         [
             gabor(11, 180 * turn / DIRECTIONS, wavelength=length).float()
@@ -162,7 +162,7 @@ def described(split: Split) -> Tensor:
     plain = split.store.stream(list(torch.split(split.rows, 256)))
     for pixels in plain:
         grey = pixels.float().mean(3, keepdim=True).permute(0, 3, 1, 2)
-        # Every image by its own contrast: a darker photograph of the same is the same.
+        # Normalize each image's contrast, so that brightness doesn't change the histogram.
         grey = (grey - grey.mean((2, 3), keepdim=True)) / (grey.std((2, 3), keepdim=True) + 1)
         responses = F.conv2d(F.pad(grey, (5, 5, 5, 5), mode="reflect"), filters[:, None]).flatten(2)
         bins = torch.bucketize(responses.contiguous(), edges)
@@ -172,7 +172,7 @@ def described(split: Split) -> Tensor:
 
 
 def nearest(target: Tensor, source: Tensor, neighbors: int) -> Tensor:
-    """Places of the source images that are among the ``neighbors`` nearest of any target image, sorted.
+    """Find the source images that are among the ``neighbors`` nearest of any target image; sorted.
 
     The distance is the Kullback-Leibler divergence both ways, summed over the filters (Ge & Yu 2017,
     equation 1, with equal weights).
@@ -189,7 +189,7 @@ def nearest(target: Tensor, source: Tensor, neighbors: int) -> Tensor:
     own = (q * q.log()).sum(1)
     chosen = []
     for some in torch.split(p, 256):
-        # What depends on the target image alone doesn't change the order.
+        # Terms of the target image alone are left out: they don't change the order.
         distance = own - some @ q.log().T - some.log() @ q.T
         chosen.append(distance.topk(min(neighbors, len(q)), largest=False).indices.flatten())
     found: Tensor = torch.cat(chosen).unique()  # type: ignore[no-untyped-call]

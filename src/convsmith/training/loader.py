@@ -1,4 +1,4 @@
-"""A torch DataLoader as what the loop reads."""
+"""Adapter from a torch DataLoader to the training loop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from convsmith.data.batches import Batch
 class LoaderBatches:
     """Batches of a ``DataLoader`` (or any sized iterable of pairs) for :func:`convsmith.training.loop.fit`.
 
-    Its order is its own: a training that is interrupted within an epoch meets other batches when it goes on.
-    A sampler with ``set_epoch`` is told the epoch.
+    The loader decides the order, so a training that is resumed within an epoch sees other batches there. If
+    its sampler has ``set_epoch``, it is called at the start of each epoch.
 
     Args:
         loader: gives (images (n, C, H, W), targets (n,)), and has a length.

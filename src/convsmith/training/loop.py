@@ -24,7 +24,7 @@ Row = dict[str, float]
 
 
 class Feed(Protocol):
-    """Batches by epoch, a pure function of (epoch, place): of images, or of features computed before."""
+    """Source of batches for the loop, of images or cached features, as a pure function of (epoch, place)."""
 
     def __len__(self) -> int: ...
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]: ...
@@ -33,12 +33,12 @@ class Feed(Protocol):
 
 @dataclass
 class Fit:
-    """All that changes while a net is trained, and the parts that change it.
+    """State of a training and its parts.
 
-    ``epoch`` and ``batch`` are the next ones to do; ``history`` has a row for each epoch done; ``sums``
-    hold the current epoch's totals and ``loss`` the last batch's, without penalties, on the device; a
-    callback that sets ``stop`` (a reason) ends the training after the epoch. ``freeze`` is told at each
-    epoch's start which share of the training is over.
+    ``epoch`` and ``batch`` are the next ones to run; ``history`` has a row for each finished epoch; ``sums``
+    are the current epoch's totals and ``loss`` is the last batch's loss without penalties, on the device. A
+    callback ends the training after the epoch by setting ``stop`` to a reason. ``freeze`` is called at each
+    epoch's start with the share of the training that has passed.
     """
 
     fabric: Fabric
@@ -62,14 +62,14 @@ class Fit:
     best: Row | None = None
     sums: dict[str, Tensor] = field(default_factory=dict)
     loss: Tensor | None = None
-    # Of all rates, beside the schedule's.
+    # Factor of all learning rates, in addition to the schedule's.
     factor: float = 1.0
     stop: str | None = None
-    # Seconds of training in this epoch and images seen in them, since the process started.
+    # Seconds of training and number of images in this epoch, since the process started.
     clock: tuple[float, int] = (0.0, 0)
 
     def __post_init__(self) -> None:
-        # The schedule multiplies the rate that each group began with; a resumed one brings its own.
+        # The schedule multiplies each group's initial rate; a resumed optimizer has it already.
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"] * group.get("scale", 1.0))
 
@@ -85,11 +85,11 @@ class Fit:
 
 
 class Diverged(UserError):
-    """The loss has left all bounds; a smaller rate, from the beginning, is the remedy."""
+    """The loss became infinite or NaN, or exploded: start again with a smaller rate."""
 
 
 def fit(state: Fit, callbacks: Sequence[object] = ()) -> Fit:
-    """Train until ``epochs`` are done or a callback stops it; continues wherever ``state`` stands.
+    """Train until ``epochs`` are done or a callback stops the training, from where ``state`` stands.
 
     Callbacks are objects with any of ``on_start, on_batch_end, on_epoch_end, on_improvement, on_finish``,
     each called with the state; ``on_finish`` also when the training fails.
@@ -115,7 +115,7 @@ def fit(state: Fit, callbacks: Sequence[object] = ()) -> Fit:
 
 
 def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
-    """The rest of the current epoch, from batch ``state.batch`` on."""
+    """Train the rest of the current epoch, from batch ``state.batch`` on."""
     state.wrapped.train()
     if state.freeze is not None:
         state.freeze(state.epoch / state.epochs)
@@ -157,7 +157,7 @@ def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
 
 
 def set_rates(state: Fit, epoch: float) -> None:
-    """Rate and momentum of every group of parameters, as functions of the position alone."""
+    """Set rate and momentum of every parameter group; they depend on epoch and batch alone."""
     factor = state.schedule(epoch, state.epochs) * state.factor
     for group in state.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
@@ -166,8 +166,8 @@ def set_rates(state: Fit, epoch: float) -> None:
 
 
 def _gradients(state: Fit, batch: Batch, together: int = 1) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Feed-forward, objective, back-propagation: the terms, the logits and the loss."""
-    # Randomness is a pure function of where we are, so that a resumed run draws what it would have.
+    """Run forward pass, objective and backward pass; give the terms, the logits and the loss."""
+    # The seed depends on epoch and batch alone, so that a resumed run draws the same numbers.
     _reseed(_seed(state.seed, state.epoch, state.batch, state.fabric.global_rank), state.fabric.device)
     terms, logits = state.wrapped(batch.images, batch.targets, batch.costs)
     loss = total(state, terms, batch.share)
@@ -176,14 +176,14 @@ def _gradients(state: Fit, batch: Batch, together: int = 1) -> tuple[dict[str, T
 
 
 def _reseed(seed: int, device: torch.device) -> None:
-    """As torch.manual_seed, which also notes a traceback for GPUs that may come yet."""
+    """Seed torch's generators, without the traceback that torch.manual_seed keeps for idle GPUs."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
 
 
 def _update_by_closure(state: Fit, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """An update that evaluates the same batch several times; the figures are those before it."""
+    """Make an update that evaluates the same batch several times; give the figures from before the update."""
     found: list[tuple[dict[str, Tensor], Tensor, Tensor]] = []
 
     def evaluate() -> Tensor:
@@ -198,18 +198,18 @@ def _update_by_closure(state: Fit, batch: Batch) -> tuple[dict[str, Tensor], Ten
 
 
 def total(state: Fit, terms: dict[str, Tensor], share: float) -> Tensor:
-    """The loss to minimize; terms over images weigh by this process's share of the batch."""
+    """Sum the terms to the loss; means over images are weighted by this process's share of the batch."""
     objective = state.task.objective
     parts = [value * share if objective.per_image(name) else value for name, value in terms.items()]
     return torch.stack(parts).sum()
 
 
 def _refuse_nonfinite(state: Fit, loss: Tensor | None) -> None:
-    if loss is not None and not torch.isfinite(loss).item():  # sync: further steps would train on rubbish
+    if loss is not None and not torch.isfinite(loss).item():  # sync: every further step would be worthless
         raise Diverged(
             f"the loss became {loss.item()} in epoch {state.epoch + 1}, batch {state.batch}: the learning "
-            f"rate is probably too high. Start again with a tenth of it (--set optimizer.NAME.lr=...), with "
-            f"--set train.clip=1, or in full precision"
+            f"rate is probably too high. Start again with a tenth of it (`optimizer.NAME.lr=...`), with "
+            f"`train.clip=1`, or in full precision"
         )
 
 
@@ -225,13 +225,13 @@ def _tally(
 
 
 def validate(state: Fit) -> dict[str, Tensor]:
-    """Sums over the validation images of all processes' shares."""
+    """Evaluate the validation images; sums over all processes."""
     sums: dict[str, Tensor] = {}
-    # Not the wrapped task: evaluation gathers no gradients, and may be of the average.
+    # Without Fabric's wrapper: evaluation needs no gradients, and may use the averaged weights.
     task = Task(state.model, state.task.objective)
     precision = state.fabric.strategy.precision
     was_training = state.model.training
-    task.eval()  # the objective too: centers and margins move in training only
+    task.eval()  # the objective too: its centers and margins change in training mode only
     with torch.inference_mode(), state.fabric.autocast():
         for batch in state.val.epoch(0):
             if batch.count:
@@ -242,7 +242,7 @@ def validate(state: Fit) -> dict[str, Tensor]:
 
 
 def _row(state: Fit) -> Row:
-    """The epoch's line in metrics.csv: means over images; losses leave penalties out, to be comparable."""
+    """Make the epoch's row of metrics.csv: means over images; losses are without penalties."""
     seconds, seen = state.clock
     means = {**_means(state, state.sums, "train"), **_means(state, validate(state), "val")}
     return {
@@ -267,7 +267,7 @@ def _means(state: Fit, sums: dict[str, Tensor], split: str) -> Row:
 
 
 def _rank(state: Fit, row: Row) -> tuple[float, float]:
-    """Better is larger: the measure first, then the loss."""
+    """Sort key of an epoch, larger is better: the measure first, then the loss."""
     value = row[f"val_{state.measure.name}"]
     return value if state.measure.higher_is_better else -value, -row["val_loss"]
 

@@ -11,7 +11,7 @@ from convsmith.training.loop import Diverged, Fit, train_epoch
 
 @dataclass
 class _Rise:
-    """A schedule: from ``low`` to ``high`` over ``steps`` batches, each times the same factor."""
+    """Schedule that rises exponentially from ``low`` to ``high`` over ``steps`` batches."""
 
     low: float
     high: float
@@ -26,7 +26,7 @@ class _Rise:
 
 @dataclass
 class _Watch:
-    """Notes rate and loss of every batch, and ends the test when the loss has left its best far behind."""
+    """Record rate and loss of every batch, and end the test when the loss is far above its best."""
 
     steps: int
     rates: list[float] = field(default_factory=list)
@@ -48,18 +48,18 @@ class _Over(Exception):
 
 
 def lr_range(state: Fit, *, low: float = 1e-6, high: float = 10.0, steps: int = 100) -> Sweep:
-    """Train ``state``, whose weights are used up by it, under rates from ``low`` to ``high``.
+    """Train ``state`` under rates from ``low`` to ``high``; its weights are worthless afterwards.
 
-    Ends early where the smoothed loss is four times its best, or no longer a number (Smith 2017, Cyclical
+    End early where the smoothed loss is four times its best, or no longer a number (Smith 2017, Cyclical
     learning rates, section 3.3).
 
     Args:
-        state: a fresh training.
+        state: a training before its first step.
         low, high: rates.
         steps: batches.
 
     Raises:
-        UserError: if the loss is no number from the start.
+        UserError: if the loss is NaN or infinite from the start.
     """
     base = max(group["initial_lr"] for group in state.optimizer.param_groups)
     state.schedule = _Rise(low, high, steps, len(state.train), base)
@@ -78,6 +78,6 @@ def lr_range(state: Fit, *, low: float = 1e-6, high: float = 10.0, steps: int = 
     if len(watch.losses) < 10:
         raise UserError(
             f"the loss was lost after {len(watch.losses)} batches at rates from {low:g}: the net or its "
-            f"initialization is at fault, not the rate; see --set model.NAME.init=he and norm=batch"
+            f"initialization is at fault, not the rate; see `model.NAME.init=he` and `model.NAME.norm=batch`"
         )
     return sweep(watch.rates, watch.losses)

@@ -1,7 +1,7 @@
-"""The machine that a training runs on: its device, its processes, and their group.
+"""Device, processes and process group of a training.
 
 Several processes are started once, at the first training that asks for them, and stay for those that follow:
-every process runs the same script, so that a second training must find the others where they are.
+every process runs the same script, so a second training uses the processes of the first.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from convsmith import recipe as recipes
 from convsmith.errors import UserError
 
 T = TypeVar("T")
-# How long a process waits for the first one to end what it does alone.
+# How long processes wait while the first one works alone.
 PATIENCE = timedelta(days=30)
 
 
 class _Standing(LightningEnvironment):  # type: ignore[misc]
-    """The processes that an earlier training of this script has started."""
+    """Processes that an earlier training of this script has started."""
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -36,7 +36,7 @@ class _Standing(LightningEnvironment):  # type: ignore[misc]
 
 
 class _Group:
-    """What this process knows of the others, for as long as it lives."""
+    """This process's view of the process group, until it exits."""
 
     def __init__(self) -> None:
         self.size = 1
@@ -47,7 +47,7 @@ _GROUP = _Group()
 
 
 def launch(options: recipes.Train, accelerator: str) -> Fabric:
-    """The devices and processes that a recipe asks for, started if they aren't there yet.
+    """Start the devices and processes that a recipe asks for, or reuse those that run already.
 
     Args:
         options: the recipe's ``train``.
@@ -69,7 +69,7 @@ def launch(options: recipes.Train, accelerator: str) -> Fabric:
     standing = wanted > 1 and _GROUP.size == wanted
     if wanted > 1 and not standing:
         _refuse_interactive()
-    # All batches have one of two sizes, so that trying the convolution algorithms pays at once.
+    # Batches have two sizes only, so benchmarking the convolution algorithms pays off at once.
     torch.backends.cudnn.benchmark = True
     fabric = Fabric(
         accelerator=accelerator,
@@ -83,7 +83,7 @@ def launch(options: recipes.Train, accelerator: str) -> Fabric:
     if wanted > 1 and not standing:
         _GROUP.size = wanted
         _GROUP.waiting = torch.distributed.new_group(timeout=PATIENCE, backend="gloo")
-        # A process that exits with an open group now and then aborts on the group's threads.
+        # A process that exits with an open group sometimes aborts in the group's threads.
         atexit.register(close)
     return fabric
 
@@ -96,14 +96,14 @@ def close() -> None:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and speaks; known before any is launched."""
+    """Whether this process writes files and prints; known before the others are launched."""
     if _GROUP.size > 1:
         return int(torch.distributed.get_rank()) == 0
     return rank() == 0
 
 
 def first_alone(work: Callable[[], T]) -> T:
-    """What ``work`` gives on the first process, for all of them; the others wait.
+    """Run ``work`` on the first process while the others wait; give its result on all.
 
     Raises:
         UserError: on every process, if the first one's work raises it.
@@ -135,7 +135,7 @@ def first_alone(work: Callable[[], T]) -> T:
 
 
 def rank() -> int:
-    """This process's number among all that train together, before any group is made."""
+    """Rank of this process, before a process group exists."""
     variables = os.environ
     if "RANK" in variables:  # torchrun
         return int(variables["RANK"])
@@ -150,7 +150,7 @@ def _started_outside() -> bool:
 
 
 def _refuse_interactive() -> None:
-    """Further processes run the same script from its start: there must be one."""
+    """Refuse several processes in a notebook or at a prompt: each of them would run the script again."""
     script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else None
     module = getattr(sys.modules.get("__main__"), "__spec__", None)
     if _started_outside() or "LOCAL_RANK" in os.environ or module is not None:

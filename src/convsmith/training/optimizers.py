@@ -39,7 +39,7 @@ def sgd(
 ) -> Optimizer:
     """v <- momentum v + g; w <- w - lr v, or with ``nesterov`` w - lr (g + momentum v).
 
-    With ``nesterov``, w is the point that the momentum will carry to: where Nesterov's method looks ahead.
+    With ``nesterov``, w is the look-ahead point of Nesterov's method.
 
     Args:
         params: parameters or groups.

@@ -1,4 +1,4 @@
-"""From a recipe with gaps to all that a training is made of: data, the net to start from, a plan."""
+"""From a recipe with gaps to a plan: read the data, open the source net, choose what is open."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from convsmith.advice.strategy import Source
 from convsmith.data.batches import Batches
 from convsmith.data.dataset import Dataset
 from convsmith.data.opened import open_data
-from convsmith.data.scan import Track, silent
+from convsmith.data.scan import Track, no_track
 from convsmith.errors import UserError
 from convsmith.findings import Finding
 from convsmith.inference.device import pick_device
@@ -35,15 +35,15 @@ from convsmith.run.directory import RunDirectory
 from convsmith.training import features, machine, source
 from convsmith.training.source import Initial
 
-# Images whose features' length is measured where nothing else is asked of them.
+# Number of images whose feature length is measured, where nothing else needs their features.
 LENGTHS = 64
-# Training images that a module of the user's own is tried on.
+# Number of training images on which a user's own module is tested.
 KNOWN = 256
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, the reasons for what filled the recipe's gaps, and what it is about.
+    """A plan, the reasons for its choices, and the data and net that it is for.
 
     ``initial`` is the net that the training starts from, or None where it starts from scratch.
     """
@@ -62,7 +62,7 @@ def planned(
     module: nn.Module | None = None,
     run: RunDirectory | None = None,
     dataset: Dataset | None = None,
-    track: Track[Any] = silent,
+    track: Track[Any] = no_track,
 ) -> Planned:
     """Read the data, open the source, and fill the recipe's gaps.
 
@@ -80,7 +80,7 @@ def planned(
     choices = arithmetic(recipe, accelerator)
     recipe = changed(recipe, choices)
     fabric = machine.launch(recipe.train, accelerator)
-    track = track if fabric.is_global_zero else silent
+    track = track if fabric.is_global_zero else no_track
     dataset = dataset if dataset is not None else _dataset(recipe, fabric, track)
     findings = [*recipe.notes]
     if module is None:
@@ -110,7 +110,7 @@ def _dataset(recipe: Recipe, fabric: Fabric, track: Track[list[Path]]) -> Datase
     except UserError:
         if fabric.is_global_zero:
             raise
-        # The first process finds the same mistake and says it; dying before it has would end it in silence.
+        # The first process reports the same mistake; an earlier exit here would end it before it does.
         parent, patience = os.getppid(), time.monotonic() + 10
         while os.getppid() == parent and time.monotonic() < patience:
             time.sleep(0.1)
@@ -127,7 +127,7 @@ def _initial(
     if recipe.train.start_from is None:
         return None
     if run is not None and run.weights.exists():
-        # All there is to know of the source is in the run already; the source may have gone since.
+        # The run has everything that it needs of the source, which may be deleted by now.
         again = source.initial(recipe.changed({"train.start_from": str(run.path)}), dataset)
         return replace(again, findings=())
     return source.initial(recipe, dataset)
@@ -137,7 +137,7 @@ def _initial(
 def _knows(model: nn.Module, recipe: Recipe, dataset: Dataset, fabric: Fabric) -> bool:
     """Whether a net tells the training images apart better than chance would, by three standard errors.
 
-    A module doesn't say whether it was trained; of numbers it can't be told, and the net counts as fresh.
+    A module doesn't say whether it was trained. With numeric targets it counts as untrained.
     """
     if dataset.encoding is not None:
         return False
@@ -155,7 +155,7 @@ def _knows(model: nn.Module, recipe: Recipe, dataset: Dataset, fabric: Fabric) -
 
 
 def _order(recipe: Recipe, dataset: Dataset, model: nn.Module) -> list[Choice]:
-    """The usual memory format for a net that can't read channels_last."""
+    """Choose torch's default memory format for a net that can't read channels_last."""
     shape = (dataset.channels, dataset.size, dataset.size)
     if not recipe.train.channels_last or takes_channels_last(model, shape):
         return []
@@ -172,13 +172,13 @@ def _normalizer(initial: Initial | None) -> Normalizer:
     if initial is None or initial.normalizer is None:
         raise UserError(
             "data.normalize.mean=source needs a source that says how its images were normalized: a run, or "
-            "one of timm's nets, after --from; leave it out to normalize by the training images"
+            "one of timm's nets, as `start_from`; leave it out to normalize by the training images"
         )
     return initial.normalizer
 
 
 def _known(recipe: Recipe, dataset: Dataset, initial: Initial | None, fabric: Fabric) -> Source | None:
-    """What the choices depend on of the net that is started from."""
+    """Facts about the source net on which the choices depend."""
     if initial is None:
         return None
     found = Source(new_head=initial.new_head, normalized=initial.normalizer is not None)

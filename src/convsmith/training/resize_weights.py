@@ -16,7 +16,7 @@ SOURCE = "Long et al. 2015, section 3.1: a fully connected layer is a convolutio
 
 
 def interpolated(weight: Tensor, channels: int, inputs: int) -> Tensor:
-    """The fully connected layer (O, C h h) for maps of another side: (O, C g g), with C g g = ``inputs``.
+    """Resize a fully connected weight (O, C h h) to (O, C g g), with C g g = ``inputs``.
 
     Each unit's kernel (C, h, h) is averaged (g < h) or interpolated (g > h) to (C, g, g), and its sum kept,
     so that an even map excites the unit as before.
@@ -29,7 +29,7 @@ def interpolated(weight: Tensor, channels: int, inputs: int) -> Tensor:
     kernels = weight.view(-1, channels, before, before)
     fitted = F.interpolate(kernels, size=(after, after), mode="bilinear", antialias=True)
     fitted = fitted * (before / after) ** 2
-    # What interpolation loses at the border is spread evenly.
+    # The sum that interpolation loses at the border is spread evenly.
     lost = kernels.sum((2, 3), keepdim=True) - fitted.sum((2, 3), keepdim=True)
     return (fitted + lost / after**2).flatten(1)
 
@@ -37,7 +37,7 @@ def interpolated(weight: Tensor, channels: int, inputs: int) -> Tensor:
 def resized_weights(
     tensors: dict[str, Tensor], model: nn.Module, shape: tuple[int, int, int], *, interpolate: bool
 ) -> tuple[dict[str, Tensor], list[Finding]]:
-    """The tensors that fit ``model``, with those made to fit that are of another image size or of RGB.
+    """Select the tensors that fit ``model``, and resize those for another image size or for RGB images.
 
     Args:
         tensors: a state of the same net.

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions of time: nothing to save, nothing to resume.
+"""Learning-rate schedules as pure functions of time, without state to save or resume.
 
 A schedule is called with (epoch, epochs), where the epoch counts in fractions from 0, and gives the
 factor by which every group's initial rate is multiplied.
@@ -154,7 +154,7 @@ class InverseTime:
     """1 / (1 + k t), with t the share of the time after the warm-up.
 
     Args:
-        k: how much: the factor at the end is 1 / (1 + k).
+        k: strength of the decay; the factor at the end is 1 / (1 + k).
         warmup: epochs of linear rise.
 
     >>> [round(InverseTime(k=9)(epoch, 10), 3) for epoch in (0, 5, 10)]
@@ -197,6 +197,6 @@ class CyclicCosine:
         if epoch < self.warmup:
             return warmed(epoch, self.warmup)
         passed = _passed(epoch, epochs, self.warmup) * self.cycles
-        # The end of the last cycle is an end, not the start of one more.
+        # At the end of the training the last cycle is complete; no further cycle starts.
         inside = passed % 1 if passed < self.cycles else 1.0
         return (1 + math.cos(math.pi * inside)) / 2

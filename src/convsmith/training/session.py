@@ -1,4 +1,4 @@
-"""One training in the folder of a run: from a recipe to the best epoch's net, written as it goes."""
+"""One training in a run's folder: from a recipe to the files of the run and the net of the best epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from convsmith import recipe as recipes
 from convsmith.data.atomic import write
 from convsmith.data.dataset import Dataset
-from convsmith.data.scan import Track, silent
+from convsmith.data.scan import Track, no_track
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.inference import model_file
@@ -32,7 +32,7 @@ from convsmith.training.planning import Planned, planned
 
 @dataclass(frozen=True)
 class Trained:
-    """A training that has ended: its state, its images, and all that was noticed."""
+    """A finished training: its state, its images and its findings."""
 
     state: Fit
     dataset: Dataset
@@ -47,7 +47,7 @@ def train_into(
     resume: bool = False,
     callbacks: Sequence[object] = (),
     reasons: Mapping[str, str] | None = None,
-    track: Track[Any] = silent,
+    track: Track[Any] = no_track,
 ) -> Trained:
     """Train as ``recipe`` says, into ``run``; the directory must be open (locked) already.
 
@@ -55,7 +55,7 @@ def train_into(
         run: where everything is written, by the first process only.
         recipe: with gaps, which are filled from the data; of a resumed run, its own.
         module: a net of the user's own to start from; it stays as it is.
-        resume: go on from the run's last checkpoint.
+        resume: continue from the run's last checkpoint.
         callbacks: further ones, called on the first process only.
         reasons: for what the caller has chosen in the recipe, by dotted key.
         track: shows the progress of reading the data.
@@ -69,7 +69,7 @@ def train_into(
     if resume and run.data.exists() and run.read_json(run.data)["fingerprint"] != dataset.fingerprint:
         raise UserError(
             f"the images of {plan.data.path} have changed since {shown(run.path)} began; restore them, or "
-            f"start a new run, e.g. with --from {shown(run.path)}"
+            f"start a new run, e.g. with `start_from={shown(run.path)}`"
         )
     if module is not None:
         plan = plan.changed({"train.start_from": str(run.source.absolute())})
@@ -78,7 +78,7 @@ def train_into(
             made = model_file.draft(first)
             run.source.mkdir()
             made.write(run.source, first)
-    track = track if fabric.is_global_zero else silent
+    track = track if fabric.is_global_zero else no_track
     state = assemble(plan, dataset, fabric, None if ready.initial is None else ready.initial.model, track)
     findings = (*dataset.findings, *ready.findings, *_noticed(plan, state))
     if resumes:
@@ -104,7 +104,7 @@ def _net(ready: Planned) -> nn.Module:
 
 
 def _predictor(model: nn.Module, plan: Plan, dataset: Dataset) -> Predictor:
-    """A net with the run's preprocessing and classes, as it is written down."""
+    """Make the predictor that is saved: the net with the run's preprocessing and classes."""
     shape = (dataset.channels, dataset.size, dataset.size)
     last = plan.train.channels_last or takes_channels_last(model, shape)
     return Predictor.of(model, dataset.normalizer, dataset.signature, channels_last=last)
@@ -143,7 +143,7 @@ def _describe(
     dataset: Dataset,
     findings: Sequence[Finding],
 ) -> None:
-    """Write down what is about to happen; a resumed run keeps what it wrote first."""
+    """Write data, files, environment and recipe; a resumed run keeps its first ones."""
     if not run.data.exists():
         whole = replace(dataset, findings=list(findings))
         write(run.data, json.dumps(whole.summary(), indent=1) + "\n")
@@ -155,7 +155,7 @@ def _describe(
 
 
 def _noticed(plan: Plan, state: Fit) -> list[Finding]:
-    """What the parts of a training have to say: its terms, and batch norms of several processes."""
+    """Findings of the objective's terms, and about batch norms in several processes."""
     found = [
         finding for term in state.task.objective.terms.values() for finding in getattr(term, "findings", ())
     ]

@@ -27,7 +27,7 @@ from convsmith.training.transfer import SWAPS, changes, copy_weights_, head_find
 
 # Arguments of a net that follow from the data.
 GIVEN = ("num_classes", "in_channels", "size")
-# The name of the net that a source is, where the catalogue doesn't build it.
+# Model name of a source net that the catalogue doesn't build.
 AS_IT_IS = "source"
 
 
@@ -35,8 +35,8 @@ AS_IT_IS = "source"
 class Initial:
     """The net that a training begins with.
 
-    ``new_head``: its classifier is fresh, all else is a source's; ``normalizer``: that of the source's
-    images, where it is known.
+    ``new_head``: whether its classifier is new while all other weights are the source's; ``normalizer``: the
+    source's, None if it isn't known.
     """
 
     model: nn.Module
@@ -46,7 +46,7 @@ class Initial:
 
 
 def architecture(recipe: Recipe, size: int, module: nn.Module | None = None) -> Section | None:
-    """The recipe's model, or the one that its source implies, for images of ``size``; None if that is open.
+    """Find the model section: the recipe's, or that of its source, for ``size``; None if it is open.
 
     Args:
         recipe: of which ``model`` and ``train.start_from`` are read.
@@ -62,12 +62,12 @@ def architecture(recipe: Recipe, size: int, module: nn.Module | None = None) -> 
     if source is None or source.startswith("timm:"):
         return recipe.model if recipe.model is not None else source
     if not Path(source).expanduser().exists():
-        raise UserError(f"--from {shown(source)}: there is no such run or file")
+        raise UserError(f"`start_from={shown(source)}`: there is no such run or file")
     if not model_file.describes(source):
         if recipe.model is not None:
             return recipe.model
         raise UserError(
-            f"--from {shown(source)}: there is no model.json beside it; name the net with --model"
+            f"`start_from={shown(source)}`: there is no model.json beside it; name the net with `model`"
         )
     opened = model_file.load(source)
     found = recipe.model if recipe.model is not None else section_of(opened)
@@ -123,15 +123,16 @@ def initial(recipe: Recipe, dataset: Dataset, module: nn.Module | None = None) -
 
 
 def _as_it_is(source: str, dataset: Dataset) -> Initial:
-    """A net that the catalogue doesn't build: all its layers stay."""
+    """Start from a net that the catalogue doesn't build; all its layers stay."""
     opened = model_file.load(source)
     if opened.is_ensemble:
         raise UserError(
-            f"--from {shown(source)}: an ensemble isn't trained on as one; start from one of its members"
+            f"`start_from={shown(source)}`: an ensemble isn't trained on as one; start from one of its "
+            f"members"
         )
     if opened.channels != dataset.channels:
         raise UserError(
-            f"--from {shown(source)} reads images of {opened.channels} channels, and these have "
+            f"`start_from={shown(source)}` reads images of {opened.channels} channels, and these have "
             f"{dataset.channels}; convert the images"
         )
     found = _fitted(opened.module, opened.classes, shown(source), dataset)
@@ -139,7 +140,7 @@ def _as_it_is(source: str, dataset: Dataset) -> Initial:
 
 
 def _fitted(model: nn.Module, classes: list[str] | None, name: str, dataset: Dataset) -> Initial:
-    """A net with a classifier for the data set's classes, if it takes its images."""
+    """Give a net a classifier for the data set's classes, and check that it takes the images."""
     shape = (dataset.channels, dataset.size, dataset.size)
     outputs: list[Tensor] = []
     try:
@@ -161,10 +162,10 @@ def _fitted(model: nn.Module, classes: list[str] | None, name: str, dataset: Dat
 
 @torch.no_grad()
 def zero_init_(model: nn.Module) -> None:
-    """A new classifier begins at zero, where all classes are alike (Kolesnikov et al. 2020, section 3.3).
+    """Set a new classifier to zero, so that all classes are equally likely (Kolesnikov et al. 2020, 3.3).
 
-    Random weights on trained features would first have to be unlearned. A convolution stays random: in our
-    nets a rectifier follows it, which has no slope at zero.
+    Random weights on trained features would have to be unlearned first. A convolution stays random: in our
+    nets a ReLU follows it, whose gradient is zero at zero.
     """
     classifier = manners.classifier(model)
     if isinstance(classifier, nn.Linear):
@@ -177,20 +178,22 @@ def _sourced(recipe: Recipe, dataset: Dataset, source: str) -> Initial:
     name, arguments = catalog.split("model", recipe.model)
     if source.startswith("timm:"):
         if name != source:
-            raise UserError(f"--from {source} has the weights of another net than --model {name}; name one")
+            raise UserError(
+                f"`start_from={source}` has the weights of another net than `model={name}`; name one"
+            )
         changed = {kind: ("timm's", arguments[kind]) for kind in SWAPS if arguments.get(kind) is not None}
         model = build({name: {**arguments, "pretrained": True}}, dataset)
         return Initial(model, tuple(swapped(changed)), _timms(model, dataset), new_head=True)
     place = Path(source).expanduser()
     if not place.exists():
-        raise UserError(f"--from {shown(source)}: there is no such run or file")
+        raise UserError(f"`start_from={shown(source)}`: there is no such run or file")
     if name == AS_IT_IS:
         return _as_it_is(source, dataset)
     opened = model_file.load(place) if model_file.describes(place) else None
     if opened is not None and (opened.is_ensemble or isinstance(opened.module, Traced)):
         raise UserError(
-            f"--from {shown(source)} holds a net that {name} doesn't build (pruned, or made of others); "
-            f"leave out --model to train it as it is"
+            f"`start_from={shown(source)}` holds a net that {name} doesn't build (pruned, or made of "
+            f"others); leave out `model` to train it as it is"
         )
     model = build(recipe.model, dataset)
     tensors, changed = _given(place, opened, recipe.model)

@@ -1,4 +1,4 @@
-"""Model and objective as one module: the thing that Fabric wraps, so that a step is one forward."""
+"""Model and objective as one module, which Fabric wraps, so that a step is one forward pass."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Task(nn.Module):
             return self.objective(**seen), seen["input"]
 
     def _reading(self) -> AbstractContextManager[Any]:
-        # Beside the time saved: a random form would give the penalty another weight than the layer used.
+        # Needed for random parametrizations too: layer and penalty must see the same weight.
         if any(computed(layer) for layer in self.model.modules()):
             return parametrize.cached()
         return nullcontext()

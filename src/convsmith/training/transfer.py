@@ -1,4 +1,4 @@
-"""The weights of a source in the net of a recipe, which may differ in head, size, channels and layers."""
+"""Copy a source's weights into the recipe's net, which may differ in head, size, channels and layers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def copy_weights_(
     *,
     grown: bool,
 ) -> tuple[list[Finding], bool]:
-    """Give ``model`` the source's weights wherever they fit; the findings, and whether its head is new.
+    """Copy the source's weights into ``model`` where they fit; return findings, and whether the head is new.
 
     The head may be of another size; where layers were exchanged (``grown``), the new ones may have weights
     that the source lacks.
@@ -87,7 +87,7 @@ def copy_weights_(
     fitting, findings = resized_weights(tensors, model, shape, interpolate=interpolate)
     head = {id(p) for p in manners.classifier(model).parameters()}
     if opened is not None and opened.classes != dataset.classes:
-        # As many classes, but others: what the old head says of them means nothing.
+        # The same number of classes, but other ones: the old head is useless for them.
         fitting = {k: v for k, v in fitting.items() if k not in _names_of(model, head)}
     fresh = [key for key, p in model.named_parameters() if key not in fitting]
     new_head = [key for key, p in model.named_parameters() if key in fresh and id(p) in head]
@@ -96,8 +96,8 @@ def copy_weights_(
     strange = [key for key in fresh if key not in new_head and not (grown and key not in tensors)]
     if strange:
         raise UserError(
-            f"--from {shown(source)} doesn't fit this net: {strange[0]} is missing or of another shape; "
-            f"name the source's own net with --model, or another source"
+            f"`start_from={shown(source)}` doesn't fit this net: {strange[0]} is missing or of another "
+            f"shape; name the source's own net with `model`, or another source"
         )
     model.load_state_dict({**own, **fitting})
     if new_head:
@@ -132,7 +132,7 @@ def _slides(recipe: Recipe, dataset: Dataset) -> Finding:
 
 
 def _slid(tensors: dict[str, Tensor], recipe: Recipe, dataset: Dataset) -> dict[str, Tensor]:
-    """Weights of fully connected layers as those of convolutions, if the recipe's net slides over images."""
+    """Reshape weights of fully connected layers to convolutions, if the recipe's net slides over images."""
     assert recipe.model is not None
     name, arguments = catalog.split("model", recipe.model)
     if name != "fully_convolutional" or any(key.startswith("net.") for key in tensors):
@@ -154,5 +154,5 @@ def _slid(tensors: dict[str, Tensor], recipe: Recipe, dataset: Dataset) -> dict[
     net.load_state_dict({**own, **fitting})
     whole = len(fitting) == len(own)
     found = converted(net, (dataset.channels, size, size))
-    # A head for other classes stays out: it is new, and said to be.
+    # A head for other classes is left out; it counts as new.
     return found if whole else {k: v for k, v in found.items() if not k.startswith("fc.")}

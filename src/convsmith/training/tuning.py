@@ -1,4 +1,4 @@
-"""What a recipe's fine-tuning makes of a training's parts."""
+"""Apply a recipe's fine-tuning to the parts of a training."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Tuning:
         if wakes and fabric.world_size > 1:
             raise UserError(
                 "gradual unfreezing is for one process: which weights have gradients must not change among "
-                "several; take --set train.finetune=all_stages, or train with one process"
+                "several; take `train.finetune=all_stages`, or train with one process"
             )
         self.freeze = freezer(model, self.stages, self.paces)
         if self.freeze is not None:
@@ -51,12 +51,12 @@ class Tuning:
 
     @property
     def terms(self) -> dict[str, Any]:
-        """Sections of further terms that the technique learns by."""
+        """Sections of further terms of the objective that the technique needs."""
         return dict(getattr(self.technique, "terms", {}))
 
     @property
     def facts(self) -> dict[str, Callable[[], Any]]:
-        """What such terms may ask for, by name."""
+        """Facts that such terms may ask for, by name."""
         return {
             "dataset": lambda: self.dataset,
             "batch_size": lambda: self.recipe.data.batch_size,
@@ -65,7 +65,7 @@ class Tuning:
         }
 
     def on_features(self, feed: dict[str, Any], track: Track[Any]) -> tuple[nn.Module, dict[str, Any]]:
-        """The classifier alone, and features for it; or all as it was, where they can't be kept."""
+        """Replace the net by its classifier and the images by features, if these fit into memory."""
         if not isinstance(self.technique, Head) or not features.possible(self.model):
             return self.model, feed
         net = folded(self.model, (self.dataset.channels, self.dataset.size, self.dataset.size))
@@ -79,7 +79,7 @@ class Tuning:
         return features.OnFeatures(self.model), made
 
     def groups(self, task: Task) -> list[Any]:
-        """What the optimizer gets: parameters, or groups of them with the scale of their rate."""
+        """Parameters for the optimizer, or groups of them with the scale of their rate."""
         if self.technique is None or isinstance(task.model, features.OnFeatures):
             return [parameter for parameter in task.parameters() if parameter.requires_grad]
         own = groups(task.model, self.stages, self.paces)

@@ -1,4 +1,4 @@
-"""The verb that looks at DATA and writes a recipe with its reasons."""
+"""The verb that examines the data and writes a recipe with reasons."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data.dataset import Dataset
-from convsmith.data.scan import Track, silent
+from convsmith.data.scan import Track, no_track
 from convsmith.findings import Finding
 from convsmith.verbs.disk import save
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from convsmith.advice.choice import Choice
     from convsmith.advice.machine import Estimate
 
-# Images that the probe of the labels looks at.
+# Number of images that the search for doubtful labels looks at.
 LABELS = 2000
 
 
@@ -31,15 +31,15 @@ def advise(
     set: Sequence[str] = (),
     minutes: float | None = None,
     write: str | Path | None = None,
-    track: Track[list[Path]] = silent,
+    track: Track[list[Path]] = no_track,
 ) -> dict[str, Any]:
     """Look at the images, say what is amiss, and choose a whole recipe for them, each choice with its reason.
 
-    It is what :func:`convsmith.train` chooses where the recipe leaves gaps; what is given stays.
+    These are the choices that :func:`convsmith.train` makes where the recipe leaves gaps; given values stay.
 
     Args:
         data, model, start_from, recipe, set, track: as in :func:`convsmith.train`.
-        minutes: train no longer than about so long on this machine: lowers the epochs.
+        minutes: longest time for training on this machine; lowers the epochs if needed.
         write: a YAML file for the recipe.
 
     Returns:
@@ -58,7 +58,7 @@ def advise(
     chosen, reasons, dataset = ready.plan, ready.reasons, ready.dataset
     noticed = [*dataset.findings, *ready.findings]
     found = [*_shape(dataset), *noticed, *duplicates.findings(dataset.store, dataset.items)]
-    # The whole net is measured, whatever of it will learn.
+    # The whole net is measured, even if only a part of it will be trained.
     whole = chosen.changed({"train.finetune": None})
     net = None if ready.initial is None else ready.initial.model
     state = assemble(whole, dataset, ready.fabric, net, track)
@@ -81,7 +81,7 @@ def advise(
 
 
 def _measured(state: Any, chosen: recipes.Plan, minutes: float | None) -> tuple[Estimate, Choice | None]:
-    """Time and memory of the training ``chosen``; and fewer epochs, if only those fit into ``minutes``."""
+    """Measure time and memory of the training ``chosen``; lower its epochs to fit into ``minutes``."""
     from convsmith.advice.choice import Choice
     from convsmith.advice.machine import estimate
 
@@ -99,7 +99,7 @@ def _measured(state: Any, chosen: recipes.Plan, minutes: float | None) -> tuple[
 
 
 def _views(chosen: recipes.Plan) -> int:
-    """How often each image passes where only the classifier learns; 0 where more does."""
+    """Number of views of each image if only the classifier is trained; 0 if more is."""
     from convsmith.training.finetune import Head
 
     section = chosen.train.finetune
@@ -108,7 +108,7 @@ def _views(chosen: recipes.Plan) -> int:
 
 
 def _shape(dataset: Dataset) -> list[Finding]:
-    """How many images there are, of which classes and sizes."""
+    """Describe the data: number of images, classes and sizes."""
     counts = dataset.class_counts()
     least, middle, most = dataset.sides
     sizes = (

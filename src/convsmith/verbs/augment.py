@@ -12,7 +12,7 @@ from convsmith import recipe as recipes
 from convsmith.data.batches import Batches, Split
 from convsmith.data.dataset import Dataset
 from convsmith.data.opened import open_data
-from convsmith.data.scan import Track, silent
+from convsmith.data.scan import Track, no_track
 from convsmith.data.shuffle import generator
 from convsmith.verbs.disk import save
 
@@ -25,7 +25,7 @@ def augment(
     set: Sequence[str] = (),
     images: int = 8,
     draws: int = 8,
-    track: Track[list[Path]] = silent,
+    track: Track[list[Path]] = no_track,
 ) -> dict[str, Any]:
     """Write a page with training images and what the net will see of them in its first epochs.
 
@@ -34,8 +34,8 @@ def augment(
         out: the page, an HTML file.
         recipe: YAML file.
         set: overrides ``"a.b=c"``, applied last.
-        images: how many, drawn by ``train.seed``.
-        draws: pictures of each.
+        images: number of images, drawn by ``train.seed``.
+        draws: number of pictures of each image.
         track: shows the progress of reading the data.
 
     Returns:

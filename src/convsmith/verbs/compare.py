@@ -1,4 +1,4 @@
-"""The verb that lays runs side by side."""
+"""The verb that compares runs on one page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convsmith.verbs.disk import save
 
 
 def compare(runs: Sequence[str | Path], *, out: str | Path = "comparison.html") -> dict[str, Any]:
-    """Write one page about several runs: what differs in their recipes, what came of it, all their curves.
+    """Write one page about several runs: differences in their recipes, results and curves.
 
     Args:
         runs: two or more directories; of trainings that are still going on or have failed, too.
@@ -29,7 +29,7 @@ def compare(runs: Sequence[str | Path], *, out: str | Path = "comparison.html") 
     directories = [RunDirectory(run) for run in runs]
     for directory in directories:
         if not directory.recipe.exists():
-            raise UserError(f"{shown(directory.path)} holds no run; name folders that `convsmith train` made")
+            raise UserError(f"{shown(directory.path)} holds no run; name the folders of trainings")
         if not directory.read_metrics():
             raise UserError(f"{shown(directory.path)} has no finished epoch to compare; leave it out")
     found = [comparison.read(directory) for directory in directories]

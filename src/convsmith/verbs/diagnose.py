@@ -8,7 +8,7 @@ from typing import Any
 
 from convsmith.advice.curves import diagnose as rules
 from convsmith.advice.evidence import gather
-from convsmith.data.scan import Track, silent
+from convsmith.data.scan import Track, no_track
 from convsmith.errors import UserError, shown
 from convsmith.run.directory import RunDirectory
 
@@ -19,7 +19,7 @@ def diagnose(
     apply: bool = False,
     out: str | Path | None = None,
     callbacks: Sequence[object] = (),
-    track: Track[list[Path]] = silent,
+    track: Track[list[Path]] = no_track,
     progress: bool | None = None,
 ) -> dict[str, Any]:
     """Read a run's curves and say what is wrong, why, and what to change; also of a failed or a running one.
@@ -38,7 +38,7 @@ def diagnose(
         UserError: if there is no such run, or nothing to apply.
     """
     if apply != (out is not None):
-        raise UserError("--apply and --out NEWRUN go together: the changed recipe is trained there")
+        raise UserError("`apply` and `out=NEWRUN` go together: the changed recipe is trained there")
     directory = RunDirectory(run)
     findings = rules(gather(directory))
     result: dict[str, Any] = {

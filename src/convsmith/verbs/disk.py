@@ -1,4 +1,4 @@
-"""Files that a user asked for: what can go wrong when they are written, each in one sentence."""
+"""Writing files that the user named, with a clear sentence for each error."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ DISK_ERRORS = {
 
 @contextlib.contextmanager
 def disk_errors(path: Path, remedy: str | None = None) -> Iterator[None]:
-    """Say which disk is full, and what to do after making room: by default, to resume the run in ``path``."""
+    """Turn a full disk into a :class:`UserError` with a remedy, by default to resume the run in ``path``."""
     try:
         yield
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        remedy = remedy or f"go on with: convsmith train --out {shown(path)} --resume"
+        remedy = remedy or f"go on with: `cs.train(out={shown(path)!r}, resume=True)`"
         raise UserError(
             f"{DISK_ERRORS[error.errno]} ({error.filename or shown(path)}); make room, then {remedy}"
         ) from None
@@ -46,7 +46,7 @@ def save(target: Path, content: str | bytes) -> None:
             write(target, content)
         except FileNotFoundError:
             raise UserError(
-                f"there is no folder {shown(target.parent)}; make it, or choose another --out"
+                f"there is no folder {shown(target.parent)}; make it, or choose another `out`"
             ) from None
 
 

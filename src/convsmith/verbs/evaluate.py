@@ -8,7 +8,7 @@ from pathlib import Path
 from convsmith.data import layout
 from convsmith.data.dataset import SPLITS, Dataset
 from convsmith.data.opened import locate, open_items
-from convsmith.data.scan import Track, silent
+from convsmith.data.scan import Track, no_track
 from convsmith.errors import UserError, nearest
 from convsmith.inference.evaluation import Evaluation, evaluate_split
 from convsmith.inference.number_evaluation import NumberEvaluation
@@ -17,7 +17,7 @@ from convsmith.run.directory import RunDirectory
 from convsmith.run.reopened import reopen
 from convsmith.verbs.opened import Model, opened_model
 
-# Images of DATA that has no splits.
+# Name of the split of data without splits.
 ALL = "all"
 
 
@@ -28,7 +28,7 @@ def evaluate(
     split: str | None = None,
     costs: str | Path | None = None,
     device: str = "auto",
-    track: Track[list[Path]] = silent,
+    track: Track[list[Path]] = no_track,
 ) -> Evaluation | NumberEvaluation:
     """Evaluate a net on DATA, or on a split of its run's own images, as the run recorded them.
 
@@ -58,7 +58,7 @@ def evaluate(
 def recorded(
     predictor: Predictor, run: RunDirectory, split: str | None, track: Track[list[Path]]
 ) -> tuple[str, Dataset]:
-    """A run's own split, by default its test split, else val; and its name."""
+    """Open a split that the run recorded, by default test, else val; give its name too."""
     names = {item.split for item in run.read_files()}
     name = split or next((own for own in ("test", "val", "train") if own in names), "val")
     return name, reopen(run, predictor, [name], track=track)
@@ -74,13 +74,13 @@ def _run_of(model: Model) -> RunDirectory:
 def _given(
     predictor: Predictor, data: str | Path, split: str | None, track: Track[list[Path]]
 ) -> tuple[str, Dataset]:
-    """The images of DATA: of one split where it has splits."""
+    """Open the given data: one of its splits if it has any, else all images."""
     source = locate(str(data))
     items = layout.find(source)
     names = {item.split for item in items}
     if None in names:
         if split is not None:
-            raise UserError(f"DATA has no splits, so no {split} images; leave out --split")
+            raise UserError(f"DATA has no splits, so no {split} images; leave out `split`")
         items, name = [replace(item, split=ALL) for item in items], ALL
     else:
         name = split or next(own for own in ("test", "val", "train") if own in names)

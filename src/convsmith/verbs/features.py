@@ -1,4 +1,4 @@
-"""The verb that writes down what a layer gives."""
+"""The verb that writes a layer's outputs to a file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def features(
     device: str = "auto",
     batch_size: int = 64,
 ) -> dict[str, Any]:
-    """Write what a layer gives for images to an ``.npz`` file: ``features`` (N, ...), ``files``, ``labels``.
+    """Write a layer's outputs for images to an ``.npz`` file: ``features`` (N, ...), ``files``, ``labels``.
 
     Args:
         model: run or model file.
@@ -75,7 +75,7 @@ def features(
 def _pictures(
     predictor: Predictor, model: Model, images: Sequence[str | Path], batch_size: int
 ) -> tuple[list[Item], Iterator[Tensor], list[Finding]]:
-    """The images, in batches of pixels: the given ones, else all of the run's own that can be read."""
+    """Read the given images, else all of the run's own, in batches of pixels."""
     if images:
         items = [Item(Path(image), "") for image in images]
         chunks = (items[first : first + batch_size] for first in range(0, len(items), batch_size))

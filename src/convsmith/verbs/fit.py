@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsmith.data.dataset import Dataset
-from convsmith.data.scan import Track, silent
+from convsmith.data.scan import Track, no_track
 from convsmith.verbs.progress import shown_progress
 from convsmith.verbs.words import Overrides, RecipeWords, recipe_of
 
@@ -27,13 +27,13 @@ def fit(
     seed: int | None = None,
     device: str | None = None,
     callbacks: Sequence[object] = (),
-    track: Track[list[Path]] = silent,
+    track: Track[list[Path]] = no_track,
     progress: bool | None = None,
 ) -> Fit:
-    """Train a torch module, in place, on labelled images; nothing is written.
+    """Train a torch module in place on labelled images; no files are written.
 
-    It is the training of :func:`convsmith.train` without its folder, its checkpoints and its choice of the
-    best epoch: ``model`` has the last epoch's weights afterwards, and is on the training's device.
+    The training is that of :func:`convsmith.train`, but without a folder, checkpoints and the choice of the
+    best epoch: afterwards ``model`` has the last epoch's weights and is on the training's device.
 
     Args:
         model: from images (N, C, H, W) to logits (N, K).
@@ -59,7 +59,7 @@ def fit(
     dataset = data if isinstance(data, Dataset) else None
     ready = planned(words, module=model, dataset=dataset, track=track)
     assert ready.initial is not None
-    # The copy that the plan was made with has the right classifier: where it is new, so is the module's.
+    # Planning replaced the classifier of a copy if needed; do the same to the user's module.
     if ready.initial.new_head:
         from convsmith.nn import manners
         from convsmith.training.source import zero_init_

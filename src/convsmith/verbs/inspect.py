@@ -1,4 +1,4 @@
-"""The verb that looks into a trained net."""
+"""The verb that shows what a trained net responds to."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def inspect(
     sample: int = 500,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Look into a trained net, and write kernels, maps, exciting images and silent units into its report.
+    """Write a trained net's kernels, maps, most exciting images and dead channels into its report.
 
     Args:
         model: run or model file.
@@ -49,7 +49,7 @@ def inspect(
     Raises:
         UserError: if a layer or an image isn't there.
     """
-    # Here: the plots are not needed for features.
+    # Imported here, since ``features`` doesn't need the plots.
     from convsmith.reports import inspection
 
     predictor, run = opened_model(model, None, device), run_of(model)
@@ -58,7 +58,7 @@ def inspect(
         pass  # refuses names that the net doesn't have
     watched = list(dict.fromkeys([*rectifiers(predictor.model), *layers]))
     if not watched:
-        raise UserError("the net has no activations that are known here; name layers with --layer")
+        raise UserError("the net has no activations that are known here; name layers with `layers`")
     batches = (
         predictor.normalized(torch.from_numpy(np.stack(pixels[first : first + 64])))
         for first in range(0, len(pixels), 64)
@@ -123,7 +123,7 @@ def _sample(
 
 
 def _spread(names: list[str], count: int = 3) -> list[str]:
-    """The first, the last and what lies evenly between."""
+    """Choose the first, the last and evenly spaced ones between."""
     if len(names) <= count:
         return names
     return [names[round(number * (len(names) - 1) / (count - 1))] for number in range(count)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convsmith.data.scan import Track, silent
+from convsmith.data.scan import Track, no_track
 from convsmith.verbs.disk import save
 
 
@@ -21,15 +21,15 @@ def lr_range(
     low: float = 1e-6,
     high: float = 10.0,
     steps: int = 100,
-    track: Track[list[Path]] = silent,
+    track: Track[list[Path]] = no_track,
 ) -> dict[str, Any]:
     """Sweep the learning rate over one short training, and propose one.
 
     Args:
         data, model, start_from, recipe, set, track: as in :func:`convsmith.train`.
         out: an HTML file with the curve.
-        low, high: rates, of which the sweep goes from the first to the second.
-        steps: batches of the sweep.
+        low, high: first and last rate of the sweep.
+        steps: number of batches of the sweep.
 
     Returns:
         ``proposal``, ``steepest``, ``minimum``, ``rates``, ``losses``, ``word`` (the override that sets the
@@ -46,7 +46,7 @@ def lr_range(
     from convsmith.verbs.words import recipe_of
 
     if not 0 < low < high:
-        raise UserError(f"--low {low:g} must be above 0 and below --high {high:g}")
+        raise UserError(f"`low={low:g}` must be above 0 and below `high={high:g}`")
     ready = planned(recipe_of(data, model, start_from, recipe, set), track=track)
     net = None if ready.initial is None else ready.initial.model
     state = assemble(ready.plan, ready.dataset, ready.fabric, net, track)

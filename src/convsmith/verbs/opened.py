@@ -1,4 +1,4 @@
-"""The model that a user names, opened once for every verb."""
+"""Opening the model that the user names, for all verbs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Model = Any
 
 
 def opened_model(model: Model, costs: str | Path | None = None, device: str = "auto") -> Predictor:
-    """The net, on its device, deciding by ``costs`` if they are given.
+    """Open the model on its device; with ``costs`` it decides by expected cost.
 
     Raises:
         UserError: if there is no such model, or the costs don't fit it.
@@ -32,7 +32,7 @@ def opened_model(model: Model, costs: str | Path | None = None, device: str = "a
 
 
 def run_of(model: Model) -> RunDirectory:
-    """The run that a place is, or that it is a file of.
+    """Find the run of a folder or of a file in it.
 
     Raises:
         UserError: for an opened model, which knows no run.

@@ -1,4 +1,4 @@
-"""The verb that says what images show."""
+"""The verb that classifies images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a training is: a bar on a terminal, and a line for each epoch."""
+"""Progress of a training: a bar on a terminal, and a line for each epoch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def in_notebook() -> bool:
 
 @contextlib.contextmanager
 def shown_progress(wanted: bool | None) -> Iterator[list[TrainingProgress]]:
-    """The callbacks that show a training; None wants them on a terminal and in a notebook."""
+    """Make the callbacks that show progress; None shows it on a terminal and in a notebook."""
     if wanted is None:
         wanted = errors.is_terminal or in_notebook()
     shows = [TrainingProgress()] if wanted else []
@@ -35,7 +35,7 @@ def shown_progress(wanted: bool | None) -> Iterator[list[TrainingProgress]]:
 class TrainingProgress:
     """A bar for the whole training, with loss, accuracy, images/s and the time left; a line an epoch.
 
-    Without a terminal, only the line an epoch: in a notebook on stdout, else on stderr.
+    Without a terminal there are only the lines: in a notebook on stdout, else on stderr.
     """
 
     def __init__(self) -> None:

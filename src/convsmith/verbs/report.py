@@ -1,11 +1,11 @@
-"""The verb that writes a run's page again."""
+"""The verb that writes a run's report again."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from convsmith.data.scan import silent
+from convsmith.data.scan import no_track
 from convsmith.errors import UserError, shown
 from convsmith.inference.evaluation import evaluate_split
 from convsmith.run.directory import RunDirectory
@@ -26,7 +26,7 @@ def report(run: Model, *, device: str = "auto") -> Path:
     if not directory.path.is_dir() or not directory.recipe.exists():
         raise UserError(f"{shown(directory.path)} is no run; a report is of the folder that train wrote")
     predictor = opened_model(directory.path, None, device)
-    name, dataset = recorded(predictor, directory, None, silent)
+    name, dataset = recorded(predictor, directory, None, no_track)
     evaluation = replace(evaluate_split(predictor, dataset, name), findings=dataset.findings)
     files = [item.path for item in dataset.items if item.split == name]
     with disk_errors(directory.path):

@@ -1,4 +1,4 @@
-"""The verb that writes down where a net sees its classes."""
+"""The verb that writes where a net responds to its classes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from convsmith.verbs.opened import opened_model
 def response_maps(
     run: str | Path, out: str | Path, *, device: str = "auto", batch_size: int = 64
 ) -> dict[str, Any]:
-    """Write where a net sees the class of each of its run's training images, to an ``.npz`` file.
+    """Write a map of where the net responds to the class, for each training image of its run.
 
-    ``files`` (N,), ``maps`` (N, h, w) float16, >= 0: what the augmentation ``guided_crop`` reads.
+    The ``.npz`` file has ``files`` (N,) and ``maps`` (N, h, w) float16, >= 0; ``guided_crop`` reads it.
 
     Args:
         run: a run's folder.

@@ -1,4 +1,4 @@
-"""The verb that counts what a net is made of."""
+"""The verb that lists a net's layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convsmith.inference.predictor import Predictor
 from convsmith.nn.summary import Summary, summarize
 
 Shape = tuple[int, int, int]
-# Of a net by name, where nothing else is said.
+# Image shape for a net by name, if none is given.
 SHAPE: Shape = (3, 32, 32)
 
 

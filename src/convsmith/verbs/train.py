@@ -1,4 +1,4 @@
-"""The verb that makes a run."""
+"""The verb that trains a net into a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data.dataset import Dataset
-from convsmith.data.scan import Track, silent
+from convsmith.data.scan import Track, no_track
 from convsmith.errors import Interrupted, UserError, shown
 from convsmith.findings import Finding
 from convsmith.inference.evaluation import Evaluation, evaluate_split
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from convsmith.training.session import Trained
 
-# Of a training whose loss explodes, with `auto`.
+# Number of restarts with ``train.auto``, when the loss explodes.
 RESTARTS = 3
 
 
@@ -51,7 +51,7 @@ def train(
     auto: bool | None = None,
     resume: bool = False,
     callbacks: Sequence[object] = (),
-    track: Track[list[Path]] = silent,
+    track: Track[list[Path]] = no_track,
     progress: bool | None = None,
 ) -> Run:
     """Train a net on a folder of labelled images, and write the run with its report to ``out``.
@@ -80,7 +80,7 @@ def train(
         UserError: on a mistake in what was given.
         KeyboardInterrupt: when interrupted, with the run as its ``run``; all is saved then.
     """
-    # Here, as further down: predicting needs neither the training stack nor the plots.
+    # Imported inside functions: predicting needs neither the training stack nor the plots.
     from convsmith.training import machine
 
     options = {
@@ -115,7 +115,7 @@ def train(
 
     if words.train.devices * words.train.nodes > 1:
         return alone()
-    # Of processes that an earlier training started, the first one trains for all.
+    # If an earlier training started several processes, the first one trains alone and the others wait.
     return machine.first_alone(alone)
 
 
@@ -146,7 +146,7 @@ def _run(
 
 
 def _new_folder(data: str | Path | None, recipe: RecipeWords) -> Path:
-    """``runs/NAME`` after the data, with a number where there is one already."""
+    """Choose ``runs/NAME`` after the data, with a number if the folder exists."""
     path = data if data is not None else recipes.load(recipe).data.path
     name = Path(path).stem if path is not None else "run"
     number, place = 1, Path("runs", name)
@@ -165,7 +165,7 @@ def _trained(
     callbacks: Sequence[object],
     track: Track[list[Path]],
 ) -> Trained:
-    """Train; with ``train.auto``, again from the beginning at a smaller rate when the loss explodes."""
+    """Train; with ``train.auto``, start again at a smaller rate when the loss explodes."""
     from convsmith.training.loop import Diverged
     from convsmith.training.session import train_into
 
@@ -197,7 +197,7 @@ def _trained(
 def _slower(
     words: recipes.Recipe, run: RunDirectory, error: str
 ) -> tuple[recipes.Recipe, dict[str, str], Finding]:
-    """The recipe with a tenth of the failed training's rate, the reason by its key, and a finding."""
+    """Lower the failed training's rate to a tenth; give the recipe, the reason by its key, and a finding."""
     name, arguments = catalog.split("optimizer", recipes.load_plan(run.recipe).optimizer)
     usual = inspect.signature(catalog.load("optimizer", name)).parameters["lr"].default
     before = arguments.get("lr", usual)
@@ -218,7 +218,7 @@ def _slower(
 
 
 def _refuse_inside(run: RunDirectory, data: str | None) -> None:
-    """A run within DATA would change it, and be taken for a class the next time."""
+    """Refuse a run's folder inside the data: it would be taken for a class the next time."""
     root = Path(data).expanduser() if data is not None else None
     if root is not None and root.is_dir() and run.path.resolve().is_relative_to(root.resolve()):
         raise UserError(
@@ -239,7 +239,7 @@ def _resumed(
 
 
 def _concluded(run: RunDirectory, trained: Trained) -> dict[str, Any]:
-    """The figures of a finished training, and its report."""
+    """Evaluate a finished training, write its report, and give its figures."""
     from convsmith.reports import page
 
     state, dataset = trained.state, trained.dataset
@@ -273,7 +273,9 @@ def _concluded(run: RunDirectory, trained: Trained) -> dict[str, Any]:
 def _keep_confusion(
     run: RunDirectory, predictor: Predictor, dataset: Dataset, evaluation: Evaluation
 ) -> None:
-    """Always that of the validation images: what is learned from it must not come from the test."""
+    """Write the confusion of the validation images: later runs learn from it, so it must not come from test
+    images.
+    """
     if evaluation.split != "val":
         found = evaluate_split(predictor, dataset, "val")
         assert isinstance(found, Evaluation)

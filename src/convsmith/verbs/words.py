@@ -1,4 +1,4 @@
-"""What a user says about a training, as a recipe."""
+"""Recipes from the arguments of a verb."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def recipe_of(
     overrides: Overrides = (),
     options: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """The recipe that a user's words make, with its gaps.
+    """Make a recipe, which may have gaps, from the arguments of a verb.
 
     Args:
         data, model, start_from: as in :func:`convsmith.train`; None leaves the recipe's.
@@ -47,7 +47,7 @@ def recipe_of(
 
 
 def as_words(overrides: Overrides) -> list[str]:
-    """Overrides as after ``--set``; none of values by key.
+    """Overrides that are texts ``"a.b=c"``; an empty list for values by key.
 
     >>> as_words("train.epochs=3"), as_words({"train.epochs": 3})
     (['train.epochs=3'], [])
