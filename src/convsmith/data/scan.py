@@ -34,9 +34,6 @@ def no_track(things: Iterable[A], total: int, doing: str) -> Iterable[A]:
     return things
 
 
-# The name that data.pixels still imports.
-
-
 @dataclass(frozen=True)
 class Header:
     """Facts from a file's header; ``digest`` is the XXH3-128 of its bytes."""
