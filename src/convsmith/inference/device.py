@@ -14,7 +14,7 @@ def pick_device(name: str) -> str:
         UserError: on another name, or if CUDA is asked for and there is none.
     """
     if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device takes auto, cpu or cuda; got {name!r}")
+        raise UserError(f"`device` takes auto, cpu or cuda; got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no CUDA device that torch can use; take --device auto or cpu")
+        raise UserError("there is no CUDA device that torch can use; take `device=auto` or cpu")
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
