@@ -6,8 +6,8 @@ BEFORE and AFTER are checkouts (`git worktree add BEFORE COMMIT`). For each, in 
 turns: the files of convsmith whose functions one plain training of `digits` enters (two epochs of LeNet-5),
 the places in the source that assign to a recipe or plan, and the time of `import convsmith` and
 `convsmith --help` (the median of ROUNDS, each in a fresh process). With --data, also the whole command
-`convsmith train` on the clock, and the images a second of its last epoch: ResNet-20, 5,120 images, 2 epochs,
-in turns, TRAININGS times.
+`convsmith train` on the clock, and the images a second of its last epoch: ResNet-20, 5,120 images, in turns,
+TRAININGS times.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from throughput import subset
 
 ROUNDS = 9
 TRAININGS = 3
-IMAGES, EPOCHS = 5120, 2
+IMAGES = 5120
 TRAINING = """
 import sys, tempfile
 from pathlib import Path
@@ -84,9 +84,9 @@ def seconds(root: Path, *words: str) -> float:
     return time.perf_counter() - started
 
 
-def trained(root: Path, data: Path, out: Path) -> tuple[float, float]:
+def trained(root: Path, data: Path, out: Path, options: argparse.Namespace) -> tuple[float, float]:
     """Seconds of the whole command, and images a second of the last epoch."""
-    words = ["--model", "resnet20", "--epochs", EPOCHS, "--device", "cpu", "--out", out]
+    words = ["--model", "resnet20", "--epochs", options.epochs, "--device", options.device, "--out", out]
     wall = seconds(root, "-m", "convsmith.cli.main", "train", str(data), *map(str, words))
     with open(out / "metrics.csv", newline="") as stream:
         return wall, float(list(csv.DictReader(stream))[-1]["images_per_second"])
@@ -98,6 +98,8 @@ def main() -> None:
     parser.add_argument("after", type=Path)
     parser.add_argument("--data", type=Path, help="image folder with train/ and test/")
     parser.add_argument("--work", type=Path, help="new folder for links and runs")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--epochs", type=int, default=2)
     options = parser.parse_args()
     places = {"before": options.before.absolute(), "after": options.after.absolute()}
     commands = {
@@ -122,14 +124,15 @@ def main() -> None:
         rows: dict[str, list[tuple[float, float]]] = {name: [] for name in places}
         for number in range(TRAININGS):
             for name, root in list(places.items())[:: 1 if number % 2 == 0 else -1]:
-                rows[name].append(trained(root, data, options.work / f"{name}{number}"))
+                rows[name].append(trained(root, data, options.work / f"{name}{number}", options))
         for name, own in rows.items():
             walls, rates = zip(*own)
             found[name] |= {"train_command_seconds": walls, "images_per_second": rates}
         # Of the medians; above 1 is faster after.
         ratio = [statistics.median(row[1] for row in rows[name]) for name in ("after", "before")]
         found["throughput_ratio"] = ratio[0] / ratio[1]
-    keep("house", {"rounds": ROUNDS, "images": IMAGES, "epochs": EPOCHS, **found})
+    name = "house" if options.device == "cpu" else "house_cuda"
+    keep(name, {"rounds": ROUNDS, "images": IMAGES, "epochs": options.epochs, **found})
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def read(layer: nn.Module, key: str = "weight") -> Tensor:
     >>> bool((read(layer) == layer.weight_orig * layer.weight_mask).all())
     True
     """
-    hook = _hooks(layer).get(key)
+    hook = _hooks(layer).get(key) if layer._forward_pre_hooks else None
     if isinstance(hook, BasePruningMethod):
         masked: Tensor = hook.apply_mask(layer)  # type: ignore[no-untyped-call]
         return masked

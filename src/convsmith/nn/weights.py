@@ -77,9 +77,10 @@ def places(model: nn.Module, layers: Sequence[str] = EVERY, *, everything: bool 
     found: dict[str, Weight] = {}
     seen: dict[tuple[int, ...], list[Weight]] = {}
     for name, layer in named_layers(model):
-        for key in _keys(layer, everything):
+        plain = None if everything else _plain(layer)
+        for key in _keys(layer, everything) if plain is None else ("weight",):
             weight = Weight(layer, key)
-            behind = tuple(map(id, weight.parameters())) or (id(layer),)
+            behind = (id(plain),) if plain is not None else _behind(weight)
             others = seen.setdefault(behind, [])
             if not any(_same(weight, other) for other in others):
                 others.append(weight)
@@ -91,6 +92,18 @@ def places(model: nn.Module, layers: Sequence[str] = EVERY, *, everything: bool 
         if not any(fnmatchcase(name, pattern) for name in names.values()):
             raise UserError(f"no layer with weights is called {pattern!r}{nearest(pattern, names.values())}")
     return {k: w for k, w in found.items() if any(fnmatchcase(names[k], pattern) for pattern in layers)}
+
+
+def _plain(layer: nn.Module) -> Tensor | None:
+    """The weight of a layer that computes nothing; penalties ask at each step, so without any detour."""
+    if not isinstance(layer, LAYERS) or layer._forward_pre_hooks or "parametrizations" in layer._modules:
+        return None
+    return layer._parameters.get("weight")
+
+
+def _behind(weight: Weight) -> tuple[int, ...]:
+    """Which parameters a weight is made of; a weight of none is its layer's own."""
+    return tuple(map(id, weight.parameters())) or (id(weight.layer),)
 
 
 def _keys(layer: nn.Module, everything: bool) -> list[str]:

@@ -24,6 +24,8 @@ class Task(nn.Module):
         super().__init__()
         self.model = model
         self.objective = objective
+        # Structure changes only between trainings, and each training has a task of its own.
+        self.computes = any(computed(layer) for layer in model.modules())
 
     def forward(
         self, images: Tensor, target: Tensor, costs: Tensor | None = None
@@ -40,6 +42,4 @@ class Task(nn.Module):
 
     def _reading(self) -> AbstractContextManager[Any]:
         # Needed for random parametrizations too: layer and penalty must see the same weight.
-        if any(computed(layer) for layer in self.model.modules()):
-            return parametrize.cached()
-        return nullcontext()
+        return parametrize.cached() if self.computes else nullcontext()
