@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -30,6 +31,17 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # huggingface_hub has read its own variable when it was imported.
     huggingface_hub.constants.HF_HUB_CACHE = os.environ["HF_HUB_CACHE"] = str(folder / "hub")
     return folder
+
+
+class Mask(nn.Module):
+    """A parametrization: a weight times a 0/1 mask; without a right_inverse, as in torch's documentation."""
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.mask
 
 
 def make_images(root: Path, classes: int = 3, images: int = 20, size: int = 16, seed: int = 0) -> Path:

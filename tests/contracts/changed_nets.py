@@ -12,6 +12,7 @@ import torch_pruning as pruning
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
+from conftest import Mask
 from convsmith import catalog
 from convsmith.nn.manners import classifier
 
@@ -216,17 +217,6 @@ def small(head: nn.Module | None = None, norm: nn.Module | None = None) -> nn.Se
         nn.Dropout(0.3),
         head or nn.Linear(32, CLASSES),
     )
-
-
-class Mask(nn.Module):
-    """Weights times a 0/1 mask."""
-
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mask", mask)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight * self.mask
 
 
 class Codebook(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import convsmith as cs
+from conftest import Mask
 from convsmith import catalog
 from convsmith.errors import UserError
 from convsmith.nn.computed import LAYERS, named_layers, read
@@ -29,17 +30,6 @@ from convsmith.objectives.objective import build as objective_of
 from convsmith.run.directory import RunDirectory
 from convsmith.training.average import exponential_average
 from convsmith.training.task import Task
-
-
-class Mask(nn.Module):
-    """Weights times a 0/1 mask; without a right_inverse, as the usual example of torch's documentation."""
-
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mask", mask)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight * self.mask
 
 
 def masked(layer: nn.Module, share: float) -> None:

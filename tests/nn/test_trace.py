@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
+from conftest import Mask
 from convsmith import catalog
 from convsmith.errors import UserError
 from convsmith.nn.trace import trace
@@ -94,15 +95,6 @@ def test_the_batchs_size_is_no_number() -> None:
     program, _ = trace(Free(lambda self, x: x.reshape(x.shape[0] * 3, 64).mean(1).reshape(-1, 3)), SHAPE)
     assert kinds(program)[:2] == ["aten.sym_size.int", "size.mul"]
     assert program.ops[2].inputs == (Ref(0), (Ref(2), 64))
-
-
-class Mask(nn.Module):
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mask", mask)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight * self.mask
 
 
 def test_a_computed_weight_stays_computed() -> None:

@@ -15,21 +15,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import convsmith as cs
-from conftest import make_images
+from conftest import Mask, make_images
 from convsmith.training.loop import Fit
 from convsmith.training.planning import planned
 from convsmith.verbs.words import recipe_of
 
 WORDS = ["data.batch_size=12", "train.device=cpu", "optimizer.sgd.lr=0.02"]
-
-
-class Mask(nn.Module):
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mask", mask)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight * self.mask
 
 
 class Own(nn.Module):
