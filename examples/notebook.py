@@ -48,8 +48,7 @@ pictures = [file, array, Image.open(file)]
     "repr(cs.evaluate(run, split='floor'))",
     "cs.summary(run)",
     "## A net of your own\n\nA copy of the module is trained; it opens again without its class.",
-    """import torch
-from torch import nn
+    """from torch import nn
 
 net = nn.Sequential(
     nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -12,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+
+from convsmith.catalog import register
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -31,6 +33,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # huggingface_hub has read its own variable when it was imported.
     huggingface_hub.constants.HF_HUB_CACHE = os.environ["HF_HUB_CACHE"] = str(folder / "hub")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def register_as_before() -> Iterator[None]:
+    """What a test registers in the catalogue is forgotten."""
+    kept = dict(register._REGISTER.cards), dict(register._REGISTER.targets)
+    yield
+    register._REGISTER.cards, register._REGISTER.targets = kept
 
 
 class Mask(nn.Module):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,16 +14,8 @@ from torch import Tensor, nn
 
 from convsmith import catalog
 from convsmith import recipe as recipes
-from convsmith.catalog import Kind, Spec, register, technique
+from convsmith.catalog import Kind, Spec, technique
 from convsmith.errors import UserError
-
-
-@pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    """What a test registers is forgotten."""
-    kept = dict(register._REGISTER.cards), dict(register._REGISTER.targets)
-    yield
-    register._REGISTER.cards, register._REGISTER.targets = kept
 
 
 def focal(version: int = 1) -> type[nn.Module]:

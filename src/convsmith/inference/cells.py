@@ -9,8 +9,8 @@ from collections.abc import Sequence
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table; the first column is a name, the others are numbers.
 
-    >>> table(["class", "images"], [["a<b", "3"]])[-65:]
-    "<tr><th style='text-align:left'>a&lt;b</th><td>3</td></tr></table>"
+    >>> table(["class", "images"], [["a<b", "3"]]).split("</tr>")[1]
+    "<tr><th style='text-align:left'>a&lt;b</th><td>3</td>"
     """
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
     body = "".join(
