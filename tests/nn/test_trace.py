@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
@@ -95,6 +96,20 @@ def test_the_batchs_size_is_no_number() -> None:
     program, _ = trace(Free(lambda self, x: x.reshape(x.shape[0] * 3, 64).mean(1).reshape(-1, 3)), SHAPE)
     assert kinds(program)[:2] == ["aten.sym_size.int", "size.mul"]
     assert program.ops[2].inputs == (Ref(0), (Ref(2), 64))
+
+
+def bounded(self: Free, x: Tensor) -> Tensor:
+    """As the convolutions of a GPU do."""
+    torch._check(x.shape[0] >= 2)
+    torch._check(x.shape[0] <= 65535)
+    return x.mean((2, 3))
+
+
+def test_a_batch_may_be_bounded_but_not_fixed() -> None:
+    program, _ = trace(Free(bounded), SHAPE)
+    assert kinds(program) == ["aten.mean.dim"]
+    with pytest.raises(UserError, match="can't be written"):
+        trace(Free(lambda self, x: x.reshape(2, 3, 64).mean(2)), SHAPE)
 
 
 def test_a_computed_weight_stays_computed() -> None:

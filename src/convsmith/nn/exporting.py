@@ -39,7 +39,6 @@ def exported(
         UserError: if it can't be exported, with the name of the layer.
     """
     _refuse_wrappers(model)
-    batch = torch.export.Dim("batch", min=1)
     images = _example(model, shape)
     reason: Exception | None = None
     with evaluating(model), _quiet(), _following(model) as inside:
@@ -48,11 +47,29 @@ def exported(
         for example in (images, images.contiguous()):
             inside.clear()
             try:
-                return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
+                return _of_any_batch(model, example)
             except Exception as error:  # the exporter raises a dozen kinds
                 reason = error
         assert reason is not None
         raise UserError(_why(model, inside, reason)) from None
+
+
+def _of_any_batch(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """A GPU's operations bound the batch (a tensor has less than 2^31 elements there), by a bound that only
+    the exporter finds: a batch that it has bounded counts, one that it has fixed doesn't."""
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
+    except Exception:
+        free = torch.export.export(
+            model, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False
+        )
+        (images,) = (
+            node.meta["val"] for node in free.graph.nodes if node.name in free.graph_signature.user_inputs
+        )
+        if isinstance(images.shape[0], int):
+            raise
+        return free
 
 
 # Classes that hold a net in an attribute, by their names: importing them takes long.
