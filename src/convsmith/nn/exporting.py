@@ -51,8 +51,21 @@ def exported(
                 return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
             except Exception as error:  # the exporter raises a dozen kinds
                 reason = error
-        assert reason is not None
-        raise UserError(_why(model, inside, reason)) from None
+    assert reason is not None
+    if "Constraints violated" in str(reason):
+        # len(images) is a number to Python, and a size to the exporter that reads the code.
+        with evaluating(model), _quiet():
+            model.train(training)
+            for example in (images, images.contiguous()):
+                try:
+                    return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=True)
+                except Exception as error:
+                    reason = error
+        raise UserError(
+            f"the net ({type(model).__name__}) can't be written to a model file: it works for one number of "
+            f"images only; take images.shape[0] for their number, and no loop over images"
+        ) from reason
+    raise UserError(_why(model, inside, reason)) from None
 
 
 # Classes that hold a net in an attribute, by their names: importing them takes long.
