@@ -23,7 +23,7 @@ from convsmith.errors import UserError, shown
 class RunDirectory:
     """Paths of a run and how they are written; see the README for what each file holds."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).expanduser()
         self._lock: FileLock | None = None
 
