@@ -280,3 +280,8 @@ def test_a_fit_leaves_what_may_learn_as_it_was(images: Path) -> None:
     before = [p.requires_grad for p in net.parameters()]
     cs.fit(net, images, epochs=1, set=[*WORDS, "train.finetune=head"])
     assert [p.requires_grad for p in net.parameters()] == before
+
+
+def test_a_net_without_weights_is_refused(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(cs.UserError, match="has no weights, so there is nothing to train"):
+        cs.train(images, model=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), out=tmp_path / "run")

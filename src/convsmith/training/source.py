@@ -153,6 +153,8 @@ def _fitted(model: nn.Module, classes: list[str] | None, name: str, dataset: Dat
         ) from None
     if not (isinstance(outputs[-1], Tensor) and outputs[-1].ndim == 2):
         raise UserError(f"{name} must give one tensor of logits (N, K) for images (N, C, H, W)")
+    if next(model.parameters(), None) is None:
+        raise UserError(f"{name} has no weights, so there is nothing to train")
     wanted = dataset.classes
     kept = _in_32_bits_(model, name)
     if outputs[-1].shape[1] == len(wanted) and (classes is None or classes == wanted):
