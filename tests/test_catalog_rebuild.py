@@ -98,3 +98,8 @@ def test_what_a_file_can_not_hold_is_refused() -> None:
         catalog.call_of(term)
     with pytest.raises(UserError, match="model resnet20 has no argument 'widht'; did you mean 'width'"):
         catalog.rebuild("model", "resnet20", {"widht": 3})
+
+
+def test_an_argument_that_must_be_given_is_named() -> None:
+    with pytest.raises(UserError, match="model timm needs its architecture: write timm:ARCHITECTURE"):
+        catalog.build("model", "timm", num_classes=3, in_channels=3, size=32)

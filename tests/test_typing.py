@@ -22,6 +22,9 @@ from convsmith.nn import prelu
 
 run = cs.train("photos", out="run", set=["train.epochs=1"])
 model: cs.Predictor = run.model()
+again: cs.Predictor = cs.load(run)
+cs.diagnose(run)
+cs.compare([run, run])
 accuracy: float = run["accuracy"]
 rows: list[dict[str, float]] = run.metrics
 labels = [answer["label"] for answer in model.predict(["a.png"])]

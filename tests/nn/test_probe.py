@@ -48,3 +48,9 @@ def test_the_image_is_of_the_weights_type() -> None:
     net = nn.Conv2d(1, 2, 3).double()
     assert blank(net, (1, 5, 5)).dtype == torch.float64
     assert blank(nn.ReLU(), (1, 5, 5)).dtype == torch.float32
+
+
+def test_the_image_is_real_where_the_first_weights_are_complex() -> None:
+    net = nn.Module()
+    net.spectrum = nn.Parameter(torch.zeros(2, dtype=torch.cfloat))
+    assert blank(net, (1, 5, 5)).dtype == torch.float32

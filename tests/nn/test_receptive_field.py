@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import timm
 import torch
@@ -211,3 +213,17 @@ def test_a_convolution_along_the_channels_sees_the_whole_image() -> None:
     assert rows["layer1.0.se.conv"].receptive_field is None
     assert rows["layer1.0.conv1"].receptive_field is not None
     assert rows["layer1.0.conv2"].receptive_field is not None
+
+
+def test_a_norm_over_channels_looks_at_its_own_place() -> None:
+    image = torch.zeros(1, 3, 8, 8)
+    follow = Follow(image)
+    with follow:
+        over_channels = torch.linalg.vector_norm(image, 2, 1)
+        over_all = torch.linalg.vector_norm(image, 2.0, (1, 2, 3))
+    near, far = follow.of(over_channels), follow.of(over_all)
+    assert near is not None
+    assert near.axes == (1, 2)
+    assert [span.size for span in near.spans] == [1, 1]
+    assert far is not None
+    assert all(math.isinf(span.size) for span in far.spans)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convsmith import catalog
@@ -93,3 +93,22 @@ def test_a_layer_that_stores_no_parameter_has_a_row() -> None:
         ("Flatten", 0, 0),
         ("Linear", 0, 12),
     ]
+
+
+class _Several(nn.Module):
+    """Layers that give tuples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(12, 5, batch_first=True)
+        self.attention = nn.MultiheadAttention(5, 1, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, _ = self.lstm(x.permute(0, 2, 1, 3).flatten(2))
+        found: Tensor = self.attention(rows, rows, rows)[0]
+        return found.mean(1)
+
+
+def test_of_a_layer_that_gives_several_tensors_the_first_is_shown() -> None:
+    rows = {row.name: row.shape for row in summarize(_Several(), (3, 6, 4)).rows}
+    assert rows["lstm"] == (6, 5)

@@ -14,6 +14,7 @@ from conftest import Mask
 from convsmith import catalog
 from convsmith.errors import UserError
 from convsmith.nn.trace import trace
+from convsmith.nn.traced import Traced
 from convsmith.program import Layer, Op, Program, Ref, Word, arrays
 
 SHAPE = (3, 8, 8)
@@ -173,3 +174,53 @@ def test_a_layer_whose_hook_changes_it_is_its_operations() -> None:
     program, _ = trace(net, SHAPE)
     assert kinds(program) == ["Conv2d", "aten.relu.default", "aten.add.Tensor", "Flatten"]
     assert isinstance(program.layers["0"], Layer)
+
+
+class _Odd(nn.Module):
+    """A convolution, then whatever ``way`` does with its maps."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.down = nn.Conv2d(4, 4, 3, 2, 1)
+        self.up = nn.ConvTranspose2d(4, 4, 3, 2, 1)
+        self.twice = nn.Bilinear(4, 4, 3)
+        self.cosine = nn.CosineSimilarity(1)
+        self.token = nn.Parameter(torch.ones(1, 1, 4))
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.conv(x)
+        vectors = maps.mean((2, 3))
+        if self.way == "one value given twice":
+            logits: Tensor = self.twice(vectors, vectors) + self.cosine(vectors, vectors)[:, None]
+        elif self.way == "an output size":
+            logits = self.fc((self.up(self.down(maps), output_size=maps.shape[2:]) + maps).mean((2, 3)))
+        elif self.way == "len of the batch":
+            tokens = torch.cat([self.token.expand(len(x), -1, -1), maps.flatten(2).transpose(1, 2)], 1)
+            logits = self.fc(tokens.mean(1))
+        else:
+            logits = torch.stack([self.fc(own.mean((1, 2))) for own in maps])
+        return logits
+
+
+@pytest.mark.parametrize("way", ["one value given twice", "an output size", "len of the batch"])
+def test_usual_idioms_travel(way: str) -> None:
+    net, pictures = _Odd(way).eval(), torch.randn(5, 1, 8, 8)
+    again = Traced(*trace(net, (1, 8, 8)))
+    torch.testing.assert_close(again(pictures), net(pictures))
+    assert isinstance(again.get_submodule("conv"), nn.Conv2d)
+
+
+def test_a_layer_whose_forward_was_replaced_is_what_it_computes() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(18, 3)).eval()
+    first: Any = net[0]
+    first.forward = lambda x: 2 * torch.nn.functional.conv2d(x, first.weight, first.bias)
+    pictures = torch.randn(4, 1, 5, 5)
+    torch.testing.assert_close(Traced(*trace(net, (1, 5, 5)))(pictures), net(pictures))
+
+
+def test_a_loop_over_the_images_is_refused_with_the_remedy() -> None:
+    with pytest.raises(UserError, match=r"one number of images only; take images.shape\[0\]"):
+        trace(_Odd("a loop"), (1, 8, 8))

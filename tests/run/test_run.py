@@ -110,3 +110,14 @@ def test_an_interruption_carries_the_run(images: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"stopped Run {tmp_path / 'run'}", "rows 1", "went on to 2"]
+
+
+def test_verbs_take_the_run_in_place_of_its_path(run: Run, tmp_path: Path) -> None:
+    assert cs.diagnose(run)["run"] == str(run.path)
+    assert cs.compare([run, run], out=tmp_path / "page.html")["runs"] == [str(run.path)] * 2
+    assert cs.load(run).classes == run.model().classes
+
+
+def test_an_unknown_kind_of_technique_is_refused() -> None:
+    with pytest.raises(cs.UserError, match="there is no kind of technique 'lenet5'"):
+        cs.techniques("lenet5")

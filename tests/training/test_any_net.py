@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 import torch_pruning as pruning
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 
 import convsmith as cs
 from conftest import Mask, make_images
+from convsmith.nn.computed import read
 from convsmith.training.loop import Fit
 from convsmith.training.planning import planned
 from convsmith.verbs.words import recipe_of
@@ -238,3 +239,40 @@ def test_a_plan_changes_nothing_that_it_was_given(images: Path) -> None:
     assert all(value.equal(before[1][key]) for key, value in module.state_dict().items())
     with pytest.raises(Exception, match="frozen"):
         first.plan.data.size = 3
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_a_net_of_another_type_is_trained_in_float32_and_says_so(
+    images: Path, tmp_path: Path, kind: torch.dtype
+) -> None:
+    first = cs.train(images, model=Own(), out=tmp_path / "first", epochs=1, set=WORDS)
+    opened = first.model()
+    opened.module.to(kind)
+    opened.save(tmp_path / "other")
+    run = cs.train(images, start_from=tmp_path / "other", out=tmp_path / "second", epochs=1, set=WORDS)
+    assert any("trained in float32" in found["seen"] for found in run["findings"])
+    assert {p.dtype for p in run.model().module.parameters()} == {torch.float32}
+    net = Own().to(kind)
+    assert cs.fit(net, images, epochs=1, set=WORDS).history
+    assert net.out.weight.dtype == torch.float32
+
+
+def test_a_net_pruned_by_torch_itself_trains(images: Path, tmp_path: Path) -> None:
+    net = Own()
+    prune.l1_unstructured(net.stem, "weight", amount=0.5)
+    zeros = net.stem.weight == 0
+    run = cs.train(images, model=net, out=tmp_path / "run", epochs=1, set=WORDS)
+    assert (read(run.model().module.get_submodule("stem"), "weight")[zeros] == 0).all()
+
+
+def test_a_fit_leaves_what_may_learn_as_it_was(images: Path) -> None:
+    net = Own()
+    net.norm.weight.requires_grad_(False)
+    before = [p.requires_grad for p in net.parameters()]
+    cs.fit(net, images, epochs=1, set=[*WORDS, "train.finetune=head"])
+    assert [p.requires_grad for p in net.parameters()] == before
+
+
+def test_a_net_without_weights_is_refused(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(cs.UserError, match="has no weights, so there is nothing to train"):
+        cs.train(images, model=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), out=tmp_path / "run")

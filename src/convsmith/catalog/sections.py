@@ -168,7 +168,26 @@ def build(kind: str, spec: Spec, **given: Any) -> Any:
     clash = sorted(set(arguments) & set(supplied))
     if clash:
         raise UserError(f"{kind} {name}: {clash[0]} follows from the data; take it out of the recipe")
+    _refuse_missing(kind, name, accepted, {**supplied, **arguments})
     return _called(kind, name, {**supplied, **arguments})
+
+
+def _refuse_missing(
+    kind: str, name: str, accepted: Mapping[str, inspect.Parameter], given: Mapping[str, Any]
+) -> None:
+    """Refuse a technique without an argument that it can't do without: ``timm`` for ``timm:resnet18``."""
+    member = card(kind, base_name(name)).member
+    known = {*given, *([member[0]] if member is not None else [])}
+    if ":" in name:
+        known.add(next(iter(accepted)))
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for key, parameter in accepted.items():
+        if (
+            parameter.default is inspect.Parameter.empty
+            and parameter.kind not in variable
+            and key not in known
+        ):
+            raise UserError(f"{kind} {name} needs its {key}: write {name}:{key.upper()}")
 
 
 def rebuild(kind: str, name: str, arguments: Mapping[str, Any]) -> Any:

@@ -8,6 +8,7 @@ opens alone, and so that a description beside other weights is noticed. Both hol
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
 # ---- reading
 
 
-def load(path: str | Path) -> Predictor:
+def load(path: str | os.PathLike[str]) -> Predictor:
     """Open a run, a model folder, or a weight file of convsmith.
 
     Raises:

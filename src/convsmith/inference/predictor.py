@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -208,8 +208,9 @@ class Predictor:
         Raises:
             UserError: if a picture can't be read as an image.
         """
-        given = [pictures] if isinstance(pictures, str | Path | np.ndarray | Image.Image) else pictures
-        return list(self._predictions(list(given), top, batch_size))
+        single = isinstance(pictures, str | Path | np.ndarray | Tensor | Image.Image)
+        given = [cast(Picture, pictures)] if single else list(cast(Sequence[Picture], pictures))
+        return list(self._predictions(given, top, batch_size))
 
     def _predictions(self, pictures: list[Picture], top: int, batch_size: int) -> Iterator[dict[str, Any]]:
         for start in range(0, len(pictures), batch_size):

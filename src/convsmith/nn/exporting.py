@@ -50,19 +50,32 @@ def exported(
                 return _of_any_batch(model, example)
             except Exception as error:  # the exporter raises a dozen kinds
                 reason = error
-        assert reason is not None
+    assert reason is not None
+    if "Constraints violated" not in str(reason):
         raise UserError(_why(model, inside, reason)) from None
+    # len(images) is a number to Python, and a size to the exporter that reads the code.
+    with evaluating(model), _quiet():
+        model.train(training)
+        for example in (images, images.contiguous()):
+            try:
+                return _of_any_batch(model, example, strict=True)
+            except Exception as error:
+                reason = error
+    raise UserError(
+        f"the net ({type(model).__name__}) can't be written to a model file: it works for one number of "
+        f"images only; take images.shape[0] for their number, and no loop over images"
+    ) from reason
 
 
-def _of_any_batch(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    """A GPU's operations bound the batch (a tensor has less than 2^31 elements there), by a bound that only
-    the exporter finds: a batch that it has bounded counts, one that it has fixed doesn't."""
+def _of_any_batch(model: nn.Module, example: Tensor, *, strict: bool = False) -> torch.export.ExportedProgram:
+    """The export whose batch isn't fixed. It may be bounded: a tensor has less than 2^31 elements for some
+    operations of a GPU, and only the exporter finds the bound."""
     batch = torch.export.Dim("batch", min=1)
     try:
-        return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
+        return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=strict)
     except Exception:
         free = torch.export.export(
-            model, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=False
+            model, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},), strict=strict
         )
         (images,) = (
             node.meta["val"] for node in free.graph.nodes if node.name in free.graph_signature.user_inputs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,8 +25,14 @@ SLOTS = ("weight", "bias", "running_mean", "running_var")
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Whether a module is kept as it is: one of torch's own layers, or of this package, without hooks."""
-    if module._forward_hooks or module._forward_pre_hooks:
+    """Whether a module is kept as it is: one of torch's own layers, or of this package, without hooks.
+
+    A layer that reads two tensors (``nn.Bilinear``) is none, nor one whose forward was replaced: what they
+    compute is kept as operations.
+    """
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        return False
+    if len(_required(type(module).forward)) > 1:
         return False
     inner = [name for name, _ in module.named_children() if name != "parametrizations"]
     sort = type(module).__mro__[1] if parametrize.is_parametrized(module) else type(module)
@@ -35,6 +43,14 @@ def is_layer(module: nn.Module) -> bool:
     if not sort.__module__.startswith("convsmith.nn."):
         return False
     return not parametrize.is_parametrized(module) and _technique(module) is not None
+
+
+@functools.cache
+def _required(forward: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of the arguments that a layer's forward can't do without."""
+    own = list(inspect.signature(forward).parameters.values())[1:]
+    single = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(p.name for p in own if p.default is inspect.Parameter.empty and p.kind in single)
 
 
 def made_by(module: nn.Module) -> tuple[str, dict[str, Argument]]:

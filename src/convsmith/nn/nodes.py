@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from convsmith.errors import UserError
 from convsmith.nn import operations
@@ -73,6 +73,16 @@ def bound(node: fx.Node) -> dict[str, Any]:
         else:
             given[argument.name] = node.kwargs.get(argument.name, argument.default_value)
     return given
+
+
+def is_sized(module: nn.Module, nodes: Sequence[fx.Node]) -> bool:
+    """Whether a transposed convolution was called with an ``output_size`` that isn't its own."""
+    own = getattr(module, "output_padding", None)
+    return own is not None and any(
+        tuple(bound(node)["output_padding"]) != tuple(own)
+        for node in nodes
+        if "conv_transpose" in str(node.target)
+    )
 
 
 def written(node: fx.Node) -> list[fx.Node]:

@@ -14,8 +14,8 @@ After = Callable[[nn.Module, Any, Any], None]
 
 
 def blank(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
-    """A black image (1, C, H, W) where the weights of ``model`` are, in their type."""
-    first = next(model.parameters(), torch.zeros(()))
+    """A black image (1, C, H, W) where the weights of ``model`` are, in the type of the first real one."""
+    first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     return torch.zeros(1, *shape, device=first.device, dtype=first.dtype)
 
 

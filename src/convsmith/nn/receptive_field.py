@@ -257,7 +257,8 @@ def _after(func: Any, fields: Sequence[Field], args: Sequence[Any], out: Tensor)
     if packet in VIEWS:
         return _view(field, args[0], out)
     if packet in REDUCTIONS and isinstance(args[0], Tensor):
-        return _reduce(field, args, out)
+        # A norm's first argument is its order.
+        return _reduce(field, (args[0], *args[2:]) if packet is aten.linalg_vector_norm else args, out)
     if packet in (aten.cat, aten.stack, aten.split, aten.chunk, aten.split_with_sizes):
         return _joined(fields, out)
     if packet in PASS or torch.Tag.pointwise in func.tags:

@@ -90,7 +90,10 @@ def summarize(model: nn.Module, shape: tuple[int, int, int]) -> Summary:
 
 
 def _noting(name: str, rows: list[Row], counted: set[int], follow: Follow) -> After:
-    def note(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+    def note(layer: nn.Module, inputs: Any, outputs: Any) -> None:
+        output = _first(outputs)
+        if output is None:
+            return
         new = [p for p in own_parameters(layer) if id(p) not in counted]
         counted.update(id(p) for p in new)
         kind = plain_type(layer).__name__
@@ -109,6 +112,15 @@ def _noting(name: str, rows: list[Row], counted: set[int], follow: Follow) -> Af
         )
 
     return note
+
+
+def _first(outputs: Any) -> Tensor | None:
+    """A layer's output; of several, as attention and an LSTM give, the first."""
+    if isinstance(outputs, dict):
+        outputs = tuple(outputs.values())
+    if isinstance(outputs, tuple | list):
+        return next((found for found in map(_first, outputs) if found is not None), None)
+    return outputs if isinstance(outputs, Tensor) else None
 
 
 def _whole_numbers(field: Field | None, what: str) -> tuple[int, int] | None:

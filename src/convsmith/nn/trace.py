@@ -14,7 +14,7 @@ from convsmith.errors import UserError
 from convsmith.nn import operations
 from convsmith.nn.exporting import exported
 from convsmith.nn.layer_of import SLOTS, WEIGHTED, is_layer, made_by, weighted_layer
-from convsmith.nn.nodes import bound, kind_of, name_of, output_of, shape_of, working, written
+from convsmith.nn.nodes import bound, is_sized, kind_of, name_of, output_of, shape_of, working, written
 from convsmith.program import Argument, Array, Form, Layer, Op, Program, Ref, Word
 
 
@@ -176,7 +176,7 @@ class _Tracer:
             if given not in own and given not in self.of_node and isinstance(given.meta.get("val"), Tensor)
         } - self.computed
         given = [node for node in call.nodes if any(user not in own for user in node.users)]
-        if len(read) != 1 or given != [call.nodes[-1]]:
+        if len(read) != 1 or given != [call.nodes[-1]] or is_sized(call.module, call.nodes):
             return False
         if not parametrize.is_parametrized(call.module):
             return True

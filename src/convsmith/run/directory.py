@@ -23,7 +23,7 @@ from convsmith.errors import UserError, shown
 class RunDirectory:
     """A run's files: their paths, reading and writing. The README says what each file holds."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).expanduser()
         self._lock: FileLock | None = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,8 +16,10 @@ from convsmith.data.dataset import Dataset
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.inference import model_file
+from convsmith.inference.pipeline import dtype_of
 from convsmith.inference.predictor import Predictor
 from convsmith.nn import manners
+from convsmith.nn.computed import copied
 from convsmith.nn.normalizer import Normalizer
 from convsmith.nn.probe import blank, probe
 from convsmith.nn.traced import Traced
@@ -111,7 +112,7 @@ def initial(recipe: Recipe, dataset: Dataset, module: nn.Module | None = None) -
         UserError: if the source is missing, damaged, or of another net.
     """
     if module is not None:
-        found = _fitted(copy.deepcopy(module), None, "the given module", dataset)
+        found = _fitted(copied(module), None, "the given module", dataset)
     elif recipe.train.start_from is None:
         assert recipe.model is not None
         return Initial(build(recipe.model, dataset))
@@ -153,11 +154,31 @@ def _fitted(model: nn.Module, classes: list[str] | None, name: str, dataset: Dat
         ) from None
     if not (isinstance(outputs[-1], Tensor) and outputs[-1].ndim == 2):
         raise UserError(f"{name} must give one tensor of logits (N, K) for images (N, C, H, W)")
+    if next(model.parameters(), None) is None:
+        raise UserError(f"{name} has no weights, so there is nothing to train")
     wanted = dataset.classes
+    kept = _in_32_bits_(model, name)
     if outputs[-1].shape[1] == len(wanted) and (classes is None or classes == wanted):
-        return Initial(model)
+        return Initial(model, kept)
     manners.replace_classifier_(model, len(wanted))
-    return Initial(model, (head_finding(["its classifier"], name),), new_head=True)
+    return Initial(model, (*kept, head_finding(["its classifier"], name)), new_head=True)
+
+
+def _in_32_bits_(model: nn.Module, name: str) -> tuple[Finding, ...]:
+    """Bring a net that computes in another type (16 bits, float64) to float32, in which images come."""
+    kind = dtype_of(model)
+    if kind == torch.float32:
+        return ()
+    model.float()
+    return (
+        Finding(
+            seen=f"the weights of {name} are {str(kind).removeprefix('torch.')}, and are trained in float32",
+            means="the run's net is in float32; after training, .half() makes it small again",
+            change="train.precision chooses what a training computes in",
+            why="small updates vanish in 16 bits: the number after 1 is 1.001",
+            source="Micikevicius et al. 2018, section 3.1",
+        ),
+    )
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from convsmith.run.directory import RunDirectory
 from convsmith.verbs.disk import save
 
 
-def compare(runs: Sequence[str | Path], *, out: str | Path = "comparison.html") -> dict[str, Any]:
+def compare(runs: Sequence[str | os.PathLike[str]], *, out: str | Path = "comparison.html") -> dict[str, Any]:
     """Write one page about several runs: differences in their recipes, results and curves.
 
     Args:
@@ -35,4 +36,4 @@ def compare(runs: Sequence[str | Path], *, out: str | Path = "comparison.html") 
     found = [comparison.read(directory) for directory in directories]
     differences = comparison.differences([run.recipe for run in found])
     save(Path(out).expanduser(), comparison.render(found, differences))
-    return {"report": str(out), "differences": differences, "runs": [str(run) for run in runs]}
+    return {"report": str(out), "differences": differences, "runs": [os.fspath(run) for run in runs]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from convsmith.run.directory import RunDirectory
 
 
 def diagnose(
-    run: str | Path,
+    run: str | os.PathLike[str],
     *,
     apply: bool = False,
     out: str | Path | None = None,
@@ -42,7 +43,7 @@ def diagnose(
     directory = RunDirectory(run)
     findings = rules(gather(directory))
     result: dict[str, Any] = {
-        "run": str(run),
+        "run": os.fspath(run),
         "findings": [finding.as_dict() for finding in findings],
         "healthy": not findings,
     }

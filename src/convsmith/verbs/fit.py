@@ -33,7 +33,8 @@ def fit(
     """Train a torch module in place on labelled images; no files are written.
 
     The training is that of :func:`convsmith.train`, but without a folder, checkpoints and the choice of the
-    best epoch: afterwards ``model`` has the last epoch's weights and is on the training's device.
+    best epoch: afterwards ``model`` has the last epoch's weights, in float32, and is on the training's
+    device; which weights may learn (``requires_grad``) is as before.
 
     Args:
         model: from images (N, C, H, W) to logits (N, K).
@@ -49,6 +50,9 @@ def fit(
     Raises:
         UserError: on a mistake in what was given, or a net that doesn't fit the images.
     """
+    import torch
+
+    from convsmith.inference.pipeline import dtype_of
     from convsmith.training import loop
     from convsmith.training.assemble import assemble
     from convsmith.training.planning import planned
@@ -66,9 +70,17 @@ def fit(
 
         manners.replace_classifier_(model, len(ready.dataset.classes))
         zero_init_(model)
-    state = assemble(ready.plan, ready.dataset, ready.fabric, model, track)
-    with shown_progress(progress) as shows:
-        loop.fit(state, [*callbacks, *shows])
+    if dtype_of(model) != torch.float32:
+        model.float()  # as the plan's copy: images come in float32
+    learns = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    try:
+        state = assemble(ready.plan, ready.dataset, ready.fabric, model, track)
+        with shown_progress(progress) as shows:
+            loop.fit(state, [*callbacks, *shows])
+    finally:
+        # A fine-tuning freezes layers for a while.
+        for parameter, learned in learns.items():
+            parameter.requires_grad_(learned)
     if state.average is not None:
         model.load_state_dict(state.average.module.state_dict())
     return state
