@@ -12,9 +12,11 @@ import pytest
 from annotated_types import Gt
 from torch import Tensor, nn
 
+import convsmith as cs
+from conftest import make_images
 from convsmith import catalog
 from convsmith import recipe as recipes
-from convsmith.catalog import Kind, Spec, technique
+from convsmith.catalog import Kind, Spec, register, technique
 from convsmith.errors import UserError
 
 
@@ -204,3 +206,25 @@ def test_the_page_about_own_techniques_runs(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stderr
     assert "focal" in (tmp_path / "run/recipe.yaml").read_text()
     assert "train_focal" in (tmp_path / "run/metrics.csv").read_text().splitlines()[0]
+
+
+def test_a_net_of_an_own_technique_opens_where_its_definition_has_not_run(tmp_path: Path) -> None:
+    images = make_images(tmp_path / "images", classes=2, images=8)
+    known = dict(register._REGISTER.cards), dict(register._REGISTER.targets)
+
+    @technique("activation", "twice", source="a test", use="never")
+    class Twice(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (2 * x).relu()
+
+    run = cs.train(
+        images,
+        out=tmp_path / "run",
+        set=["model={lenet300_100: {activation: twice}}", "train.epochs=1", "train.device=cpu"],
+    )
+    image = images / "class0/000.png"
+    before = cs.load(run.path).predict(image)
+    register._REGISTER.cards, register._REGISTER.targets = known
+    assert cs.load(run.path).predict(image) == before
+    with pytest.raises(UserError, match="activation 'twice'.*its definition has run"):
+        cs.train(out=run.path, resume=True)

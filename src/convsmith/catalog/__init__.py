@@ -19,7 +19,7 @@ from convsmith.catalog.calls import call_of, describe
 from convsmith.catalog.cards import Card
 from convsmith.catalog.kinds import KINDS, Fetched, Kind, ListOf, Place, SetOf, Spec
 from convsmith.catalog.lazy import exports, lazily
-from convsmith.catalog.register import card, index, kind_of, listed, load, names, technique
+from convsmith.catalog.register import card, index, kind_of, listed, load, names, opens_everywhere, technique
 from convsmith.catalog.sections import base_name, build, rebuild, renamed, settled, split, validate
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "listed",
     "load",
     "names",
+    "opens_everywhere",
     "rebuild",
     "renamed",
     "settled",

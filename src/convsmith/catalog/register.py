@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -132,6 +132,21 @@ def _installed() -> list[str]:
     return _REGISTER.problems
 
 
+def opens_everywhere(section: Any) -> bool:
+    """Whether a section of a recipe, or a call's arguments, names techniques of convsmith alone.
+
+    What a notebook, a script or another package defined is unknown where that hasn't run.
+
+    >>> opens_everywhere({"resnet20": {"activation": "prelu"}})
+    True
+    """
+    if isinstance(section, Mapping):
+        return all(opens_everywhere(key) and opens_everywhere(value) for key, value in section.items())
+    if isinstance(section, list | tuple):
+        return all(map(opens_everywhere, section))
+    return not isinstance(section, str) or section not in {name for _, name in _REGISTER.cards}
+
+
 def _find(kinds: Sequence[str], name: str) -> Card | None:
     """The card of the first kind that has this name, or had it once; installed packages are asked last."""
     for attempt in (index, lambda: listed()[0]):
@@ -183,7 +198,10 @@ def kind_of(name: str, kinds: Sequence[str]) -> str:
 def _unknown(kinds: Sequence[str], name: str) -> UserError:
     choices = sorted(other for kind in kinds for other in names(kind))
     also = "".join(f" ({problem})" for problem in _installed())
-    return UserError(f"there is no {kinds[0]} {name!r}{nearest(name, choices)}{also}")
+    hint = nearest(name, choices)
+    if "choose from" in hint:
+        hint += ". One of your own is known where its definition has run: import it first, or install it"
+    return UserError(f"there is no {kinds[0]} {name!r}{hint}{also}")
 
 
 def load(kind: str, name: str) -> Any:

@@ -187,7 +187,12 @@ def _refuse_missing(
             and parameter.kind not in variable
             and key not in known
         ):
-            raise UserError(f"{kind} {name} needs its {key}: write {name}:{key.upper()}")
+            named = key == next(iter(accepted)) and parameter.annotation in (str, "str")
+            raise UserError(
+                f"{kind} {name} needs its {key}: write {name}:{key.upper()}"
+                if named
+                else f"{kind} {name} asks for {key}, which a {kind} isn't given; give it a default"
+            )
 
 
 def rebuild(kind: str, name: str, arguments: Mapping[str, Any]) -> Any:

@@ -75,10 +75,15 @@ def structure_of(net: Pipeline | Ensemble) -> Structure:
     if not net.channels_last:
         reads["channels_last"] = False
     spec = _spec(net)
-    if spec is not None:
+    if spec is not None and catalog.opens_everywhere(spec):
         return Structure({"spec": spec, **reads})
     shape = (_channels(net), net.size, net.size)
-    program, tensors = trace(net.model, shape)
+    try:
+        program, tensors = trace(net.model, shape)
+    except UserError as error:
+        if spec is None:
+            raise
+        return Structure({"spec": spec, **reads}, findings=(_by_name_alone(spec, error),))
     own = set(dict(net.model.named_parameters())) | set(dict(net.model.named_buffers()))
     constants = {name: tensor for name, tensor in tensors.items() if name not in own}
     try:
@@ -90,6 +95,17 @@ def structure_of(net: Pipeline | Ensemble) -> Structure:
         ) from None
     said = noticed(net.model, again, shape)
     return Structure({"program": program.to_json(), **reads}, tuple(tensors), constants, findings=said)
+
+
+def _by_name_alone(spec: Mapping[str, Any], refused: UserError) -> Finding:
+    (name,) = spec
+    return Finding(
+        seen=f"the model file holds {name} by its name alone, with a technique of your own: {refused}",
+        means="the file opens only where the technique's definition has run",
+        change="run its definition before the file is opened, or install it as a package",
+        why="a name stands for code, and a model file holds none",
+        name="by_name_alone",
+    )
 
 
 def net_of(given: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Pipeline | Ensemble:

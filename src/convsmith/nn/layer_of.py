@@ -120,7 +120,8 @@ def _technique(module: nn.Module) -> tuple[str, dict[str, Argument]] | None:
     except TypeError:
         return None
     found = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
-    return (f"{kind}:{name}", found) if all(map(_is_plain, found.values())) else None
+    plain = all(map(_is_plain, found.values())) and catalog.opens_everywhere(arguments)
+    return (f"{kind}:{name}", found) if plain else None
 
 
 def weighted_layer(name: str, given: dict[str, Any], slots: dict[str, str], forms: dict[str, Form]) -> Layer:
