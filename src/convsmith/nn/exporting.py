@@ -70,6 +70,9 @@ def exported(
 def _of_any_batch(model: nn.Module, example: Tensor, *, strict: bool = False) -> torch.export.ExportedProgram:
     """The export whose batch isn't fixed. It may be bounded: a tensor has less than 2^31 elements for some
     operations of a GPU, and only the exporter finds the bound."""
+    # Imported here: it brings sympy, which who only opens a net doesn't wait for.
+    from torch.fx.experimental.symbolic_shapes import is_concrete_int
+
     batch = torch.export.Dim("batch", min=1)
     try:
         return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=strict)
@@ -80,7 +83,7 @@ def _of_any_batch(model: nn.Module, example: Tensor, *, strict: bool = False) ->
         (images,) = (
             node.meta["val"] for node in free.graph.nodes if node.name in free.graph_signature.user_inputs
         )
-        if isinstance(images.shape[0], int):
+        if is_concrete_int(images.shape[0]):
             raise
         return free
 
