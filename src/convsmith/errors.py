@@ -15,6 +15,28 @@ class UserError(ValueError):
     """
 
 
+def expect(name: str, value: object, kinds: type | tuple[type, ...], meaning: str) -> None:
+    """Refuse an argument of another type than one of ``kinds``.
+
+    Args:
+        name: of the argument.
+        meaning: what it is, with its article.
+
+    Raises:
+        UserError: with what was given in its place.
+
+    >>> expect("run", 3, str, "a folder")
+    Traceback (most recent call last):
+    convsmith.errors.UserError: `run` is a folder; it was given an int
+    """
+    if isinstance(value, kinds):
+        return
+    kind = value.__name__ if isinstance(value, type) else type(value).__name__
+    article = "an" if kind[0].lower() in "aeiou" else "a"
+    given = f"the class {kind}: make one, {kind}(...)" if isinstance(value, type) else f"{article} {kind}"
+    raise UserError(f"`{name}` is {meaning}; it was given {'None' if value is None else given}")
+
+
 class Interrupted(KeyboardInterrupt):
     """A training was interrupted, and all that it needs to go on is saved.
 

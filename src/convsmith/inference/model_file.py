@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from convsmith import catalog
 from convsmith.data.atomic import write as write_file
 from convsmith.data.signature import Signature
-from convsmith.errors import UserError, shown
+from convsmith.errors import UserError, expect, shown
 from convsmith.findings import Finding
 from convsmith.inference.ensemble import Ensemble
 from convsmith.inference.pipeline import Pipeline
@@ -139,6 +139,7 @@ def load(path: str | os.PathLike[str]) -> Predictor:
     Raises:
         UserError: if it isn't there, is damaged, or is no file of convsmith.
     """
+    expect("model", path, (str, os.PathLike), "the place of a run, a model folder or a weight file")
     place = Path(path).expanduser()
     try:
         there, folder = place.exists(), place.is_dir()

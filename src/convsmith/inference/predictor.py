@@ -188,7 +188,18 @@ class Predictor:
         return self.pipeline.normalized(pixels.to(self.device))
 
     def outputs(self, pixels: Tensor) -> Tensor:
-        """What the net gives, (N, K) in float64 on the CPU, for uint8 images (N, size, size, channels)."""
+        """What the net gives, (N, K) in float64 on the CPU, for uint8 images (N, size, size, channels).
+
+        Raises:
+            UserError: if the images are of another shape or type.
+        """
+        wanted = (self.size, self.size, self.channels)
+        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != wanted or pixels.dtype != torch.uint8:
+            raise UserError(
+                f"the model reads uint8 images (N, {', '.join(map(str, wanted))}), and these are "
+                f"{str(pixels.dtype).removeprefix('torch.')} {tuple(pixels.shape)}; predict takes "
+                f"pictures of any size"
+            )
         return self.net.outputs(pixels)
 
     def probabilities(self, pixels: Tensor) -> Tensor:

@@ -17,21 +17,22 @@ from filelock import FileLock, Timeout
 
 from convsmith.data.atomic import write
 from convsmith.data.layout import COST, Item
-from convsmith.errors import UserError, shown
+from convsmith.errors import UserError, expect, shown
 
 
 class RunDirectory:
     """A run's files: their paths, reading and writing. The README says what each file holds."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        expect("run", path, (str, os.PathLike), "a run's folder")
         self.path = Path(path).expanduser()
         self._lock: FileLock | None = None
 
     @classmethod
     def of(cls, place: str | Path) -> RunDirectory:
         """Find the run of a folder or of a file in it."""
-        path = Path(place).expanduser()
-        return cls(path if path.is_dir() else path.parent)
+        run = cls(place)
+        return run if run.path.is_dir() else cls(run.path.parent)
 
     recipe = property(lambda self: self.path / "recipe.yaml")
     data = property(lambda self: self.path / "data.json")

@@ -79,7 +79,16 @@ class Tuning:
         return features.OnFeatures(self.model), made
 
     def groups(self, task: Task) -> list[Any]:
-        """Parameters for the optimizer, or groups of them with the scale of their rate."""
+        """Parameters for the optimizer, or groups of them with the scale of their rate.
+
+        Raises:
+            UserError: if no weight of the net may learn.
+        """
+        if self.freeze is None and not any(p.requires_grad for p in task.model.parameters()):
+            raise UserError(
+                "no weight of the net may learn: all have requires_grad=False; set it to True for those that "
+                "shall, or take `train.finetune=head`"
+            )
         if self.technique is None or isinstance(task.model, features.OnFeatures):
             return [parameter for parameter in task.parameters() if parameter.requires_grad]
         own = groups(task.model, self.stages, self.paces)

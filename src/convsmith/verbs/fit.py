@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track, no_track
+from convsmith.errors import expect
 from convsmith.verbs.progress import shown_progress
 from convsmith.verbs.words import Overrides, RecipeWords, recipe_of
 
@@ -57,8 +59,10 @@ def fit(
     from convsmith.training.assemble import assemble
     from convsmith.training.planning import planned
 
+    expect("model", model, torch.nn.Module, "a torch module")
     options = {"epochs": epochs, "seed": seed, "device": device}
     path = None if isinstance(data, Dataset) else data
+    expect("data", data, (str, os.PathLike, Dataset), "a folder, a CSV, a built-in name or a data set")
     words = recipe_of(path, None, None, recipe, set, options)
     dataset = data if isinstance(data, Dataset) else None
     ready = planned(words, module=model, dataset=dataset, track=track)

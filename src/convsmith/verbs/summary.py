@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from convsmith import catalog
-from convsmith.errors import UserError
+from convsmith.errors import UserError, expect
 from convsmith.inference.model_file import load
 from convsmith.inference.predictor import Predictor
 from convsmith.nn.summary import Summary, summarize
@@ -44,6 +45,8 @@ def _net(model: Any, shape: Shape | None, num_classes: int) -> tuple[nn.Module, 
         if shape is None:
             raise UserError("say for which images: summary(module, (channels, height, width))")
         return model, shape
+    if not isinstance(model, Predictor):
+        expect("model", model, (str, os.PathLike), "a name in the catalogue, a torch module or a run")
     place = Path(model).expanduser() if not isinstance(model, Predictor) else None
     if place is not None and not place.exists():
         shape = shape or SHAPE

@@ -13,7 +13,7 @@ from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track, no_track
-from convsmith.errors import Interrupted, UserError, shown
+from convsmith.errors import Interrupted, UserError, expect, shown
 from convsmith.findings import Finding
 from convsmith.inference.evaluation import Evaluation, evaluate_split
 from convsmith.inference.model_file import load
@@ -81,6 +81,8 @@ def train(
         KeyboardInterrupt: when interrupted, with the run as its ``run``; all is saved then.
     """
     # Imported inside functions: predicting needs neither the training stack nor the plots.
+    from torch import nn
+
     from convsmith.training import machine
 
     options = {
@@ -94,6 +96,9 @@ def train(
         "auto": auto,
     }
     module = None if model is None or isinstance(model, str) else model
+    expect("data", data, (str, os.PathLike, type(None)), "a folder, a CSV or a built-in name")
+    if module is not None:
+        expect("model", module, nn.Module, "a name in the catalogue or a torch module")
     if module is not None and start_from is not None:
         raise UserError("a module is what the training starts from; leave out `start_from`")
     name = model if isinstance(model, str) else None

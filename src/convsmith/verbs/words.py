@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convsmith import recipe as recipes
+from convsmith.errors import expect
 from convsmith.recipe import Recipe
 
 # A YAML file, the same as nested dictionaries, or a recipe.
@@ -35,6 +36,10 @@ def recipe_of(
     Raises:
         UserError: on anything unknown or out of range.
     """
+    path = (str, os.PathLike, type(None))
+    expect("start_from", start_from, path, "a run, a model folder, a weight file or timm:NAME")
+    expect("recipe", recipe, (*path, Mapping, Recipe), "a YAML file, nested dictionaries or a recipe")
+    expect("set", overrides, (str, Sequence, Mapping), 'a list of "a.b=c", or values by dotted key')
     words = [f"model={model}"] if model else []
     found = recipes.load(recipe, [*words, *as_words(overrides)])
     changes: dict[str, Any] = dict(overrides) if isinstance(overrides, Mapping) else {}
@@ -54,4 +59,7 @@ def as_words(overrides: Overrides) -> list[str]:
     """
     if isinstance(overrides, Mapping):
         return []
-    return [overrides] if isinstance(overrides, str) else list(overrides)
+    words = [overrides] if isinstance(overrides, str) else list(overrides)
+    for word in words:
+        expect("set", word, str, 'a list of "a.b=c", or values by dotted key')
+    return words
