@@ -180,6 +180,11 @@ def _refuse_strange(items: Sequence[Item], signature: Signature) -> None:
                     f"{shown(item.path)} has {len(item.target or ())} numeric targets; the model predicts "
                     f"{len(signature.columns)} ({', '.join(signature.columns)}). Give a CSV with them"
                 )
+        elif item.target is not None and not item.label:
+            raise UserError(
+                f"{shown(item.path)} has numeric targets, and the model predicts one of {len(known)} "
+                f"classes; give a folder or a CSV with classes"
+            )
         elif item.label not in known:
             raise UserError(
                 f"{shown(item.path)} is of class {item.label!r}, which the model doesn't know; it knows "

@@ -74,7 +74,7 @@ def draft(predictor: Predictor) -> Draft:
     Raises:
         UserError: if the net can't be written, with the layer's name.
     """
-    structure = structure_of(predictor.net)
+    structure = _structure(predictor)
     description = {"format": FORMAT, "net": structure.net, **predictor.signature.to_json()}
     found = Draft(description, structure)
     text = json.dumps(description)
@@ -82,6 +82,19 @@ def draft(predictor: Predictor) -> Draft:
     again = _opened(json.loads(text), tensors, Path(WEIGHTS))
     check(predictor.net, again.net, predictor.size, predictor.channels, len(predictor.classes))
     return found
+
+
+def _structure(predictor: Predictor) -> Structure:
+    try:
+        return structure_of(predictor.net)
+    except UserError:
+        raise
+    except (RuntimeError, ValueError) as error:  # torch's, of a net that answers no image of this size
+        first = str(error).splitlines()[0]
+        raise UserError(
+            f"the net can't answer an image of {predictor.size}x{predictor.size} pixels: {first}; choose "
+            f"another size (`data.size`) or another net"
+        ) from None
 
 
 def write(folder: str | Path, predictor: Predictor) -> Path:
@@ -280,6 +293,10 @@ def _unpacked(content: bytes, file: Path) -> tuple[dict[str, Tensor], str | None
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        if file.suffix != ".safetensors":
+            raise UserError(
+                f"{shown(file)} is no weight file; name a run, a model folder, or its {WEIGHTS}"
+            ) from None
         raise UserError(
             f"{shown(file)} is not a whole safetensors file ({first}); restore it from a copy"
         ) from None

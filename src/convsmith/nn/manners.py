@@ -189,19 +189,19 @@ def replace_classifier_(model: nn.Module, num_classes: int) -> nn.Module:
         if new is None:
             raise UserError(f"{type(model).__name__}.reset_classifier({num_classes}) leaves no classifier")
         if inputs_of(new) != width:
-            old, new = new, _fresh(new, width, num_classes)
+            old, new = new, fresh(new, width, num_classes)
             _exchange(model, old, new)
     elif old is None:
         raise UserError(f"{type(model).__name__} has no classifier that could be replaced")
     else:
-        new = _fresh(old, width, num_classes)
+        new = fresh(old, width, num_classes)
         _exchange(model, old, new)
         if hasattr(model, "num_classes"):
             model.num_classes = num_classes  # type: ignore[assignment]
     return new.to(like).train(model.training)
 
 
-def _fresh(old: nn.Linear | nn.Conv2d, width: int, num_classes: int) -> nn.Linear | nn.Conv2d:
+def fresh(old: nn.Linear | nn.Conv2d, width: int, num_classes: int) -> nn.Linear | nn.Conv2d:
     """A new layer like ``old`` from ``width`` features to ``num_classes``."""
     bias = old.bias is not None
     if isinstance(old, nn.Linear):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from convsmith.errors import UserError
 from convsmith.nn import operations
 from convsmith.nn.built import Held, built, place, register
+from convsmith.nn.manners import fresh
 from convsmith.program import Argument, Array, Op, Program, Ref, Word, refs
 
 
@@ -97,13 +98,8 @@ class Traced(nn.Module):
     def reset_classifier(self, num_classes: int) -> None:
         """A fresh classifier for ``num_classes``."""
         old = self.get_classifier()
-        like: dict[str, Any] = {"device": _weight(old).device, "dtype": _weight(old).dtype}
-        if isinstance(old, nn.Conv2d):
-            window: dict[str, Any] = {key: getattr(old, key) for key in ("kernel_size", "stride", "padding")}
-            new: nn.Module = nn.Conv2d(old.in_channels, num_classes, **window, **like)
-        else:
-            new = nn.Linear(self.num_features, num_classes, **like)
-        self.set_submodule(self._classifier()[1], new)
+        width = old.in_channels if isinstance(old, nn.Conv2d) else self.num_features
+        self.set_submodule(self._classifier()[1], fresh(old, width, num_classes).to(_weight(old)))
 
     def _classifier(self) -> tuple[int, str, int]:
         """The operation that is the classifier, the layer's name, and the value that it reads."""

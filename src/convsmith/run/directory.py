@@ -196,7 +196,9 @@ class RunDirectory:
             with open(self.files, newline="", encoding="utf-8", errors="surrogateescape") as stream:
                 return [_item(row) for row in csv.DictReader(stream)]
         except (OSError, KeyError, ValueError, csv.Error) as error:
-            raise UserError(f"{shown(self.files)} is missing or damaged ({error}); name DATA") from None
+            raise UserError(
+                f"{shown(self.files)} is missing or damaged ({error}); restore it from a copy"
+            ) from None
 
     def read_json(self, path: Path) -> Any:
         try:

@@ -63,7 +63,7 @@ class Run(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{key} {_short(self[key])}" for key in SHOWN if key in self)
-        return f"Run {self.path}: {figures}"
+        return f"Run {self.path}" + (f": {figures}" if figures else "")
 
     def _repr_html_(self) -> str:
         rows = [[key, _short(self[key])] for key in SHOWN if key in self]

@@ -16,7 +16,9 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def in_notebook() -> bool:
     """Whether this runs in a Jupyter kernel."""
-    return "ipykernel" in sys.modules
+    # Who runs in a kernel has imported IPython already.
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
 
 
 @contextlib.contextmanager
