@@ -201,10 +201,10 @@ def replace_classifier_(model: nn.Module, num_classes: int) -> nn.Module:
     return new.to(like).train(model.training)
 
 
-def fresh(old: nn.Linear | nn.Conv2d, width: int, num_classes: int) -> nn.Linear | nn.Conv2d:
-    """A new layer like ``old`` from ``width`` features to ``num_classes``."""
+def fresh(old: nn.Module, width: int, num_classes: int) -> nn.Linear | nn.Conv2d:
+    """A new layer like ``old``, a linear one or a convolution, from ``width`` features to ``num_classes``."""
     bias = old.bias is not None
-    if isinstance(old, nn.Linear):
+    if not isinstance(old, nn.Conv2d):
         return nn.Linear(width, num_classes, bias)
     window: dict[str, Any] = {
         key: getattr(old, key) for key in ("kernel_size", "stride", "padding", "dilation")
