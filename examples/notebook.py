@@ -20,7 +20,7 @@ CELLS = (
     """# convsmith in a notebook
 
 Everything that the command line does, as functions; what they return draws itself.""",
-    "import convsmith as cs\n\n[name for name in dir(cs) if not name.startswith('_')]",
+    'import convsmith as cs\n\n[name for name in dir(cs) if not name.startswith("_")]',
     """## Train
 
 Keywords are the options of `convsmith train`; a recipe is a file, nested dictionaries, or a `Recipe`.""",

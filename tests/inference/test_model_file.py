@@ -580,5 +580,5 @@ def test_any_mutation_opens_or_is_a_sentence(
         message = str(error)
     assert "\n" not in message
     if opened is not None:
-        assert opened.outputs(pixels(2)).shape == (2, len(opened.classes))
+        assert opened.net.outputs(pixels(2)).shape == (2, len(opened.classes))
         opened.predict(pixels(1)[0].numpy())

@@ -88,7 +88,7 @@ def test_damaged_files_are_one_sentence(tmp_path: Path) -> None:
     run.model.write_text("{")
     with pytest.raises(UserError, match=r"model\.json is damaged"):
         run.read_json(run.model)
-    with pytest.raises(UserError, match=r"files\.csv is missing or damaged .*; name DATA"):
+    with pytest.raises(UserError, match=r"files\.csv is missing or damaged .*; restore it"):
         run.read_files()
 
 

@@ -92,8 +92,8 @@ def _structure(predictor: Predictor) -> Structure:
     except (RuntimeError, ValueError) as error:  # torch's, of a net that answers no image of this size
         first = str(error).splitlines()[0]
         raise UserError(
-            f"the net can't answer an image of {predictor.size}x{predictor.size} pixels: {first}; choose "
-            f"another size (`data.size`) or another net"
+            f"the net can't answer an image of {predictor.size}x{predictor.size} pixels: {first}; take "
+            f"larger images with `data.size={2 * predictor.size}`, or another net"
         ) from None
 
 
