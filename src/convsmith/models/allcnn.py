@@ -56,7 +56,7 @@ def allcnn(
     activation: Activation = "relu",
     norm: Norm = "none",
     dropout: Dropout = "inverted",
-    init: Initialization = "he",
+    init: Initialization = "by_activation",
 ) -> AllCNN:
     """All-CNN-C: input (N, in_channels, H, W), H, W >= 9, output logits (N, num_classes).
 

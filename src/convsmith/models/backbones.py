@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import timm
 from annotated_types import Ge
@@ -16,6 +14,7 @@ from torch import nn
 from convsmith import catalog
 from convsmith.catalog import Fetched, Spec, technique
 from convsmith.errors import UserError, nearest
+from convsmith.models import weights
 from convsmith.nn.sections import Activation, Initialization, Norm, Pooling
 from convsmith.nn.swap import Kind, swap
 
@@ -48,7 +47,8 @@ def backbone(
         num_classes: K.
         in_channels: C.
         size: of the images, in pixels.
-        pretrained: with timm's weights.
+        pretrained: with timm's weights, of the hub's cache, an installed package (convsmith[weights]) or the
+            hub.
         drop_rate: of the dropout before the classifier.
         activation, norm, pooling: exchange all such layers for the one named; None keeps timm's.
         init: initialize anew; None keeps timm's initialization.
@@ -69,10 +69,10 @@ def backbone(
         with _hub() if pretrained else contextlib.nullcontext():
             model: nn.Module = timm.create_model(
                 architecture,
-                pretrained=pretrained,
                 num_classes=num_classes,
                 in_chans=in_channels,
                 drop_rate=drop_rate,
+                **(_pretrained(architecture) if pretrained else {}),
             )
     except Exception as error:  # the hub's client raises a dozen kinds
         if not pretrained:
@@ -97,27 +97,23 @@ def backbone(
     return model
 
 
+def _pretrained(architecture: str) -> dict[str, Any]:
+    """The arguments by which timm takes the pretrained weights from where they are."""
+    found = weights.find(architecture, ask_hub=False)
+    if found is None or found.place != "package":
+        return {"pretrained": True}
+    return {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": weights.tensors_of(found)}}
+
+
 @contextlib.contextmanager
 def _hub() -> Iterator[None]:
     """Use the hub's cache alone if the hub can't be reached: its client would retry for a minute."""
     before = constants.HF_HUB_OFFLINE
     try:
-        constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
+        constants.HF_HUB_OFFLINE = before or not weights.reachable(constants.ENDPOINT)
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
-
-
-def _reachable(address: str) -> bool:
-    try:
-        # With the environment's current proxies, as the client uses; urlopen would keep those of its first
-        # call.
-        urllib.request.build_opener().open(address, timeout=10).close()
-    except urllib.error.HTTPError:
-        return True  # it answers
-    except OSError:
-        return False
-    return True
 
 
 def _line(error: Exception) -> str:

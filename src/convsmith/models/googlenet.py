@@ -127,7 +127,7 @@ def googlenet(
     pooling: Pooling = "max",
     dropout: Dropout | None = None,
     neck: Neck = "none",
-    init: Initialization = "he",
+    init: Initialization = "by_activation",
 ) -> GoogLeNet:
     """GoogLeNet: input (N, in_channels, H, W), H, W >= 31, output logits (N, num_classes).
 

@@ -136,7 +136,7 @@ def highway(
     activation: Activation = "relu",
     dropout: Dropout = "none",
     neck: Neck = "none",
-    init: Initialization = "he",
+    init: Initialization = "by_activation",
 ) -> HighwayPerceptron:
     """Highway perceptron: input (N, in_channels, size, size), output logits (N, num_classes).
 
@@ -178,7 +178,7 @@ def highway_cnn(
     pooling: Pooling = "max",
     dropout: Dropout = "none",
     neck: Neck = "none",
-    init: Initialization = "he",
+    init: Initialization = "by_activation",
 ) -> HighwayNet:
     """Convolutional highway net: input (N, in_channels, H, W), H, W >= 4, output logits (N, num_classes).
 

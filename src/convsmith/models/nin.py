@@ -63,7 +63,7 @@ def nin(
     norm: Norm = "none",
     pooling: Pooling = "max",
     dropout: Dropout = "inverted",
-    init: Initialization = "he",
+    init: Initialization = "by_activation",
 ) -> NIN:
     """Network in network: input (N, in_channels, H, W), H, W >= 4, output logits (N, num_classes).
 

@@ -180,7 +180,7 @@ def small_resnet(
     convolution: Convolution = "plain",
     global_pooling: GlobalPooling = "average",
     plain: bool = False,
-    init: Initialization = "he",
+    init: Initialization = "by_activation",
 ) -> ResNet:
     """ResNet for small images: input (N, in_channels, H, W), output logits (N, num_classes).
 
@@ -233,7 +233,7 @@ def resnet(
     convolution: Convolution = "plain",
     global_pooling: GlobalPooling = "average",
     plain: bool = False,
-    init: Initialization = "he",
+    init: Initialization = "by_activation",
 ) -> ResNet:
     """ResNet for photographs: input (N, in_channels, H, W), output logits (N, num_classes).
 

@@ -85,7 +85,7 @@ def squeezenet(
     norm: Norm = "none",
     pooling: Pooling = "max",
     dropout: Dropout = "inverted",
-    init: Initialization = "he",
+    init: Initialization = "by_activation",
 ) -> SqueezeNet:
     """SqueezeNet 1.0 or 1.1: input (N, in_channels, H, W), output logits (N, num_classes).
 

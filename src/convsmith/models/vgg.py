@@ -92,7 +92,7 @@ def vgg(
     dropout: Dropout = "inverted",
     neck: Neck = "none",
     convolution: Convolution = "plain",
-    init: Initialization = "he",
+    init: Initialization = "by_activation",
 ) -> VGG:
     """VGG-11, 13, 16 or 19: input (N, in_channels, size, size), size >= 32, output logits (N, num_classes).
 

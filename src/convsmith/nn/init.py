@@ -17,6 +17,22 @@ from convsmith.nn.computed import LAYERS, computed, named_layers, read, write_
 
 Init = Callable[[nn.Module], None]
 Fill = Callable[[Tensor], object]
+# Activations that pass what is above zero as it is, or nearly so.
+RECTIFIERS = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.RReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Softplus,
+    nn.Hardswish,
+)
 WHY_NOT_ZERO = (
     "all units of a layer would compute the same, get the same gradient and stay the same for ever, a layer "
     "of one unit; name he, xavier, gaussian or uniform"
@@ -26,7 +42,8 @@ WHY_NOT_ZERO = (
 def everywhere(fill: Fill) -> Init:
     """Fill the weights of all convolutions and fully connected layers, and zero their biases.
 
-    A layer whose start has a meaning of its own has a method ``start(fill)``, which is called instead. A
+    The classifier of a net that names it (``get_classifier``, as ours and timm's do) starts apart, see
+    :func:`start_classifier_`. A layer whose start has a meaning of its own has a method ``start(fill)``, which is called instead. A
     weight that is computed is filled through its parametrization's ``right_inverse``; a pruned one before
     its mask.
 
@@ -36,7 +53,11 @@ def everywhere(fill: Fill) -> Init:
 
     @torch.no_grad()
     def initialize(model: nn.Module) -> None:
+        last = _named_classifier(model)
         for name, layer in named_layers(model):
+            if layer is last:
+                start_classifier_(layer)
+                continue
             start: Callable[[Fill], None] | None = getattr(layer, "start", None)
             if start is not None:
                 start(fill)
@@ -46,6 +67,32 @@ def everywhere(fill: Fill) -> Init:
                     _refill(layer, "bias", name, nn.init.zeros_)
 
     return initialize
+
+
+def _named_classifier(model: nn.Module) -> nn.Module | None:
+    """The classifier that a net names, if it is one plain layer."""
+    named = getattr(model, "get_classifier", None)
+    found = named() if named is not None else None
+    plain = isinstance(found, nn.Linear | nn.Conv2d) and not computed(found)
+    return found if plain else None
+
+
+@torch.no_grad()
+def start_classifier_(layer: nn.Module) -> None:
+    """Start a classifier so that all classes are about equally likely: the first loss is ln K.
+
+    A fully connected one is zero (Kolesnikov et al. 2020, section 3.3): its units differ by their classes, so
+    that they don't stay alike. A convolution is Gaussian with 0.01 (Iandola et al. 2016): a rectifier follows
+    it in our nets, whose gradient is zero at zero.
+
+    >>> layer = nn.Linear(4, 3); start_classifier_(layer); float(layer.weight.abs().max())
+    0.0
+    """
+    for name, parameter in layer.named_parameters(recurse=False):
+        if name == "weight" and isinstance(layer, nn.Conv2d):
+            parameter.normal_(0, 0.01)
+        else:
+            parameter.zero_()
 
 
 def _refill(layer: nn.Module, key: str, name: str, fill: Fill) -> None:
@@ -80,17 +127,45 @@ def slope_of(model: nn.Module) -> float:
 
 
 @technique(
+    "init",
+    "by_activation",
+    source="He et al. 2015; Glorot & Bengio 2010",
+    chapter="7 参数初始化 initialization",
+    use="the default: the rule that fits the net's activation",
+)
+def by_activation() -> Init:
+    """He's rule where the units rectify, Glorot's where they saturate or are linear.
+
+    >>> layer = nn.Linear(1000, 1000)
+    >>> by_activation()(nn.Sequential(layer, nn.Tanh())); bool((layer.weight.var() - 1e-3).abs() < 1e-4)
+    True
+    >>> by_activation()(nn.Sequential(layer, nn.ReLU())); bool((layer.weight.var() - 2e-3).abs() < 1e-4)
+    True
+    """
+
+    def initialize(model: nn.Module) -> None:
+        rectifies = any(isinstance(layer, RECTIFIERS) for layer in model.modules())
+        (he() if rectifies else xavier())(model)
+
+    return initialize
+
+
+@technique(
     "init", "he", source="He et al. 2015", chapter="7 参数初始化 initialization", use="ReLU and its family"
 )
-def he(fan: Literal["in", "out"] = "out", slope: Annotated[float, Ge(0)] | None = None) -> Init:
-    """Gaussian with variance 2 / ((1 + slope^2) fan), biases zero.
+def he(
+    fan: Literal["in", "out"] = "in",
+    slope: Annotated[float, Ge(0)] | None = None,
+    distribution: Literal["normal", "uniform"] = "normal",
+) -> Init:
+    """Variance 2 / ((1 + slope^2) fan), biases zero.
 
-    Fan-out keeps the size of gradients, fan-in that of activations; He et al. show that either will do,
-    and their ResNets use fan-out.
+    Fan-in keeps the size of activations (equation 10), fan-out that of gradients (equation 14).
 
     Args:
         fan: inputs or outputs of a unit.
         slope: of the rectifier below zero; None takes the net's own.
+        distribution: Gaussian, or uniform with the same variance.
 
     >>> layer = nn.Linear(1000, 1000); he()(layer); bool((layer.weight.std() - 0.002**0.5).abs() < 1e-3)
     True
@@ -98,7 +173,8 @@ def he(fan: Literal["in", "out"] = "out", slope: Annotated[float, Ge(0)] | None 
 
     def initialize(model: nn.Module) -> None:
         a = slope_of(model) if slope is None else slope
-        everywhere(lambda weight: nn.init.kaiming_normal_(weight, a=a, mode=f"fan_{fan}"))(model)  # type: ignore[arg-type]
+        fill = nn.init.kaiming_normal_ if distribution == "normal" else nn.init.kaiming_uniform_
+        everywhere(lambda weight: fill(weight, a=a, mode=f"fan_{fan}"))(model)  # type: ignore[arg-type]
 
     return initialize
 

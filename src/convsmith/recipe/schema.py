@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, field_validator
 
 from convsmith.catalog import Kind, Place, SetOf
 from convsmith.findings import Finding
@@ -83,12 +83,17 @@ class Ema(Strict):
 class Train(Strict):
     """How long, how precisely and on what the net is trained.
 
-    ``resize_weights`` says what becomes of trained weights whose shape depends on the images' size.
+    ``start_from`` is a run, a file or ``timm:NAME``; ``none`` begins with random weights. ``minutes`` is the
+    time that the training may take on this machine. With ``head_first`` a new classifier is solved in closed form,
+    on features that are computed once, before the ``epochs`` of training, which may be 0 then. ``resize_weights`` says what becomes of trained
+    weights whose shape depends on the images' size.
     """
 
-    epochs: Annotated[int, Ge(1)] = 30
+    epochs: Annotated[int, Ge(0)] = 30
+    minutes: Annotated[float, Gt(0)] | None = None
     start_from: Path | None = None
     finetune: Annotated[Section, Kind("finetuning")] | None = None
+    head_first: bool = False
     resize_weights: Annotated[Literal["interpolate", "new", "fully_convolutional"], Formerly("refit")] = (
         "interpolate"
     )
@@ -106,7 +111,14 @@ class Train(Strict):
     early_stopping: EarlyStopping | None = None
     auto: bool = False
     checkpoint_minutes: Annotated[float, Ge(0)] = 10.0
+    allocator: Literal["auto", "system"] = "auto"
     tensorboard: bool = False
+
+    @field_validator("start_from", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        """``none`` is no source, and no gap that the advice may fill."""
+        return None if value == "none" else value
 
 
 class Recipe(Strict):

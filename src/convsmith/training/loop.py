@@ -224,8 +224,8 @@ def _tally(
         sums[name] = sums[name] + value if name in sums else value
 
 
-def validate(state: Fit) -> dict[str, Tensor]:
-    """Evaluate the validation images; sums over all processes."""
+def evaluated(state: Fit, feed: Feed, split: str) -> Row:
+    """Evaluate the images of ``feed``: means over all processes, their names beginning with ``split``."""
     sums: dict[str, Tensor] = {}
     # Without Fabric's wrapper: evaluation needs no gradients, and may use the averaged weights.
     task = Task(state.model, state.task.objective)
@@ -233,18 +233,18 @@ def validate(state: Fit) -> dict[str, Tensor]:
     was_training = state.model.training
     task.eval()  # the objective too: its centers and margins change in training mode only
     with torch.inference_mode(), state.fabric.autocast():
-        for batch in state.val.epoch(0):
+        for batch in feed.epoch(0):
             if batch.count:
                 terms, logits = task(precision.convert_input(batch.images), batch.targets, batch.costs)
-                _tally(state, sums, "val", terms, logits, batch.targets)
+                _tally(state, sums, split, terms, logits, batch.targets)
     task.train(was_training)
-    return sums
+    return _means(state, sums, split)
 
 
 def _row(state: Fit) -> Row:
     """Make the epoch's row of metrics.csv: means over images; losses are without penalties."""
     seconds, seen = state.clock
-    means = {**_means(state, state.sums, "train"), **_means(state, validate(state), "val")}
+    means = {**_means(state, state.sums, "train"), **evaluated(state, state.val, "val")}
     return {
         "epoch": state.epoch + 1,
         "lr": max(group["lr"] for group in state.optimizer.param_groups),

@@ -26,6 +26,7 @@ from convsmith.data.opened import open_data
 from convsmith.data.scan import Track, no_track
 from convsmith.errors import UserError
 from convsmith.findings import Finding
+from convsmith.inference.allocator import keep_freed_memory
 from convsmith.inference.device import pick_device
 from convsmith.nn.folding import folded
 from convsmith.nn.normalizer import Normalizer
@@ -77,11 +78,13 @@ def planned(
         UserError: on whatever is wrong with data, recipe or machine.
     """
     accelerator = pick_device(recipe.train.device)
+    if accelerator == "cpu" and recipe.train.allocator == "auto":
+        keep_freed_memory()
     choices = arithmetic(recipe, accelerator)
     recipe = changed(recipe, choices)
     fabric = machine.launch(recipe.train, accelerator)
     track = track if fabric.is_global_zero else no_track
-    dataset = dataset if dataset is not None else _dataset(recipe, fabric, track)
+    dataset = dataset if dataset is not None else _dataset(recipe, fabric, module, track)
     findings = [*recipe.notes]
     if module is None:
         weights, found = pretrained.choose(recipe, dataset)
@@ -104,9 +107,17 @@ def planned(
     return Planned(plan, {**reasons_of(choices), **reasons}, dataset, fabric, initial, tuple(findings))
 
 
-def _dataset(recipe: Recipe, fabric: Fabric, track: Track[list[Path]]) -> Dataset:
+def _dataset(
+    recipe: Recipe, fabric: Fabric, module: nn.Module | None, track: Track[list[Path]]
+) -> Dataset:
     try:
-        return open_data(recipe.data, seed=recipe.train.seed, shared=fabric.world_size > 1, track=track)
+        return open_data(
+            recipe.data,
+            seed=recipe.train.seed,
+            shared=fabric.world_size > 1,
+            enlarged=None if module is not None else lambda side: pretrained.side(recipe, side),
+            track=track,
+        )
     except UserError:
         if fabric.is_global_zero:
             raise
@@ -181,7 +192,11 @@ def _known(recipe: Recipe, dataset: Dataset, initial: Initial | None, fabric: Fa
     """Facts about the source net on which the choices depend."""
     if initial is None:
         return None
-    found = Source(new_head=initial.new_head, normalized=initial.normalizer is not None)
+    found = Source(
+        new_head=initial.new_head,
+        normalized=initial.normalizer is not None,
+        linear=features.possible(initial.model),
+    )
     tuning = recipe.train.finetune
     chosen = tuning is not None or "finetune" in recipe.train.model_fields_set
     if tuning is not None:

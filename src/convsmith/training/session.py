@@ -26,7 +26,8 @@ from convsmith.training.assemble import assemble
 from convsmith.training.auto import Auto
 from convsmith.training.callbacks import Checkpoints, EarlyStopping, KeepBest, TensorBoard, restore
 from convsmith.training.health import Health
-from convsmith.training.loop import Fit, fit
+from convsmith.training.head_first import solve_head_
+from convsmith.training.loop import Fit, Row, fit
 from convsmith.training.planning import Planned, planned
 
 
@@ -79,6 +80,7 @@ def train_into(
             run.source.mkdir()
             made.write(run.source, first)
     track = track if fabric.is_global_zero else no_track
+    head = _head_first(ready, plan, track) if not resumes else None
     state = assemble(plan, dataset, fabric, None if ready.initial is None else ready.initial.model, track)
     findings = (*dataset.findings, *ready.findings, *_noticed(plan, state))
     if resumes:
@@ -94,8 +96,21 @@ def train_into(
         _describe(run, plan, {**ready.reasons, **(reasons or {})}, dataset, findings)
         own += keepers
         own += callbacks
+    if head is not None:
+        state.history, state.best = [head], head
+        if fabric.is_global_zero:
+            run.write_metrics(state.history)
+        for callback in own:
+            getattr(callback, "on_improvement", lambda _: None)(state)
     fit(state, own)
     return Trained(state, dataset, findings)
+
+
+def _head_first(ready: Planned, plan: Plan, track: Track[Any]) -> Row | None:
+    """Solve a new classifier, if the plan says so; its figures."""
+    if not plan.train.head_first or ready.initial is None or not ready.initial.new_head:
+        return None
+    return solve_head_(plan, ready.dataset, ready.fabric, ready.initial.model, track)
 
 
 def _net(ready: Planned) -> nn.Module:

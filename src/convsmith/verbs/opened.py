@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from convsmith.errors import UserError
+from convsmith.inference.allocator import keep_freed_memory
 from convsmith.inference.device import pick_device
 from convsmith.inference.model_file import load
 from convsmith.inference.predictor import Predictor
@@ -23,7 +24,10 @@ def opened_model(model: Model, costs: str | Path | None = None, device: str = "a
         UserError: if there is no such model, or the costs don't fit it.
     """
     predictor = model if isinstance(model, Predictor) else load(model)
-    predictor.to(pick_device(device))
+    place = pick_device(device)
+    if place == "cpu":
+        keep_freed_memory()
+    predictor.to(place)
     if costs is not None:
         if predictor.encoding is not None:
             raise UserError("costs are for classes; this model predicts numbers")

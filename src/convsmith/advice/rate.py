@@ -1,0 +1,99 @@
+"""The learning rate of an optimizer, by what is trained: a classifier, a trained net, or one from scratch."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from convsmith import catalog
+from convsmith.advice.strategy import Source
+from convsmith.data.dataset import Dataset
+from convsmith.errors import UserError
+from convsmith.recipe import Recipe
+
+# Rates for weights that are trained already. Of sgd with momentum: the middle of the grid that Kornblith et
+# al. 2019 (appendix A.5) search. Of methods whose step doesn't grow with the gradient: the study notes'.
+TRAINED = {"sgd": 0.01, "adam": 1e-4, "adamw": 1e-4, "rmsprop": 1e-4, "adagrad": 1e-3, "adadelta": 0.1}
+WHY_TRAINED = {
+    "sgd": "the weights are trained already: small steps (Kornblith et al. 2019)",
+    "adagrad": "the weights are trained already: a tenth of the usual rate",
+    "adadelta": "the weights are trained already: a tenth of the usual step",
+}
+NOTES = "the weights are trained already: at most 0.0001 (study notes, chapter 10)"
+NORMS = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.modules.instancenorm._InstanceNorm,
+)
+
+
+def choose(name: str, recipe: Recipe, dataset: Dataset, source: Source | None) -> tuple[float, str] | None:
+    """The rate for optimizer ``name`` and why; None where the optimizer's own default holds."""
+    if tuned(recipe) == "head":
+        return _of_head(source) if name == "sgd" else None
+    if is_trained(recipe, source):
+        return (TRAINED[name], WHY_TRAINED.get(name, NOTES)) if name in TRAINED else None
+    return _from_scratch(recipe, dataset) if name == "sgd" else None
+
+
+def is_trained(recipe: Recipe, source: Source | None) -> bool:
+    """Whether the training starts from weights that know something already."""
+    return recipe.train.start_from is not None if source is None else source.trained
+
+
+def tuned(recipe: Recipe) -> str | None:
+    """Name of the fine-tuning; None if there is none."""
+    section = recipe.train.finetune
+    return None if section is None else catalog.split("finetuning", section)[0]
+
+
+def of_features(length: float) -> float:
+    """The rate of sgd on features of a mean squared length.
+
+    Boehning 1992: the softmax's Hessian is at most half the features' second moments, whose largest
+    eigenvalue is at most their trace. The rate is one over that bound.
+    """
+    return float(f"{2 / length:.2g}")
+
+
+def _of_head(source: Source | None) -> tuple[float, str]:
+    """The rate where only the classifier is trained, and why."""
+    if source is None or source.length is None:
+        return 0.01, "the classifier alone"
+    return of_features(source.length), (
+        f"the classifier alone, on features of a mean squared length of {source.length:.3g}: the loss's "
+        f"curvature is at most half of that, and the rate one over it"
+    )
+
+
+def _from_scratch(recipe: Recipe, dataset: Dataset) -> tuple[float, str]:
+    """The rate of sgd for random weights, and why."""
+    if dataset.kind == "numbers":
+        # Unlike cross-entropy's, the gradient of these losses grows with the error.
+        return 0.01, "errors of numbers have no bound: a tenth of the rate for classes"
+    batch = recipe.data.batch_size or 128
+    if not is_normalized(recipe, dataset):
+        # Krizhevsky et al. 2012 and Simonyan & Zisserman 2015 took 0.01, for 128 and 256 images.
+        return 0.01 * batch / 128, (
+            f"no normalization in the net: 0.01 for 128 images, as AlexNet's and VGG's authors took, "
+            f"scaled to {batch}"
+        )
+    # Goyal et al. 2017: the rate grows with the batch; He et al. 2016 took 0.1 for 128.
+    return 0.1 * batch / 128, f"He et al.'s 0.1 for 128 images, scaled to {batch}"
+
+
+def is_normalized(recipe: Recipe, dataset: Dataset) -> bool:
+    """Whether the recipe's net normalizes its maps by their statistics, so that large steps don't explode."""
+    try:
+        with torch.device("meta"):
+            net = catalog.build(
+                "model",
+                recipe.model,
+                num_classes=len(dataset.classes),
+                in_channels=dataset.channels,
+                size=dataset.size,
+            )
+    except (UserError, RuntimeError, NotImplementedError):
+        return True  # what is wrong with the net is said where it is built
+    return any(isinstance(layer, NORMS) for layer in net.modules())

@@ -1,0 +1,98 @@
+"""A new classifier is solved in closed form before the net below it is tuned (Kumar et al. 2022)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from convsmith.data.dataset import Dataset
+from convsmith.data.scan import Track
+from convsmith.nn import manners
+from convsmith.nn.ridge import ridge, temperature
+from convsmith.recipe import Plan
+from convsmith.training.assemble import assemble
+from convsmith.training.features import FeatureBatches
+from convsmith.training.loop import Fit, Row, evaluated
+
+# Terms under which every class counts alike.
+EVEN = {"logit_adjustment", "weighted_cross_entropy"}
+
+
+def solve_head_(
+    plan: Plan, dataset: Dataset, fabric: Fabric, net: nn.Module, track: Track[Any]
+) -> Row | None:
+    """Set the classifier of ``net`` to the ridge regression on its features.
+
+    A random classifier sends random gradients into trained layers, which spoils them for images that differ
+    from the new ones; a good one doesn't. So a model that works stands after one pass over the images.
+
+    Args:
+        plan: whose objective is reported.
+        dataset: the images.
+        fabric: of the training.
+        net: changed in place; which weights may learn is as before.
+        track: shows progress while features are computed.
+
+    Returns:
+        the figures of the classifier, as epoch 0 of the training that follows; None if the features don't
+        fit into memory, or the classifier isn't linear. The net is as before then.
+    """
+    started = time.perf_counter()
+    learns = {parameter: parameter.requires_grad for parameter in net.parameters()}
+    try:
+        state = assemble(_alone(plan), dataset, fabric, net, track)
+        if not isinstance(state.train, FeatureBatches):
+            return None
+        _solve_(manners.classifier(net), state.train, numbers=dataset.kind == "numbers", even=_is_even(plan))
+        return _row(state, time.perf_counter() - started)
+    finally:
+        for parameter, learned in learns.items():
+            parameter.requires_grad_(learned)
+
+
+def _alone(plan: Plan) -> Plan:
+    """The plan with the classifier alone and no more than what evaluating it needs."""
+    train = {"finetune": {"head": {"views": 1}}, "head_first": False, "ema": None, "compile": False}
+    return plan.changed(
+        {**{f"train.{key}": value for key, value in train.items()}, "optimizer": "sgd", "data.sampler": "shuffle"}
+    )
+
+
+def _is_even(plan: Plan) -> bool:
+    """Whether the plan asks for classes that count alike, by its objective or its sampler."""
+    return bool(EVEN & set(plan.objective)) or plan.data.sampler not in ("shuffle", {"shuffle": {}})
+
+
+@torch.no_grad()
+def _solve_(classifier: nn.Module, feed: FeatureBatches, *, numbers: bool, even: bool) -> None:
+    """Fit the classifier; unless it gives numbers, scale it to logits of least cross-entropy."""
+    features, targets = feed.views[0], feed.targets[0]
+    weights = _even(targets) if even and targets.ndim == 1 else None
+    found = ridge(features, targets, weights)
+    factor = 1.0 if numbers else temperature(found.left_out, targets, weights)
+    classifier.weight.copy_(factor * found.weight)  # type: ignore[union-attr, operator]
+    if classifier.bias is not None:
+        classifier.bias.copy_(factor * found.bias)  # type: ignore[union-attr, operator]
+
+
+def _even(targets: Tensor) -> Tensor:
+    """Weights (N,) by which every class counts alike."""
+    counts = targets.bincount()
+    return (1 / counts.double())[targets]
+
+
+def _row(state: Fit, seconds: float) -> Row:
+    """The row of metrics.csv for a classifier that was solved, by one pass over the cached features."""
+    train = evaluated(state, state.train, "train")
+    return {
+        "epoch": 0,
+        "lr": 0.0,
+        **train,
+        **evaluated(state, state.val, "val"),
+        "images_per_second": len(state.train.targets[0]) / seconds,  # type: ignore[attr-defined]
+        "seconds": seconds,
+    }
