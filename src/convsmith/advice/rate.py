@@ -9,7 +9,7 @@ from convsmith import catalog
 from convsmith.advice.strategy import Source
 from convsmith.data.dataset import Dataset
 from convsmith.errors import UserError
-from convsmith.recipe import Recipe
+from convsmith.recipe import Recipe, Section
 
 # Rates for weights that are trained already. Of sgd with momentum: the middle of the grid that Kornblith et
 # al. 2019 (appendix A.5) search. Of methods whose step doesn't grow with the gradient: the study notes'.
@@ -73,23 +73,20 @@ def _from_scratch(recipe: Recipe, dataset: Dataset) -> tuple[float, str]:
         # Unlike cross-entropy's, the gradient of these losses grows with the error.
         return 0.01, "errors of numbers have no bound: a tenth of the rate for classes"
     batch = recipe.data.batch_size or 128
-    if not is_normalized(recipe, dataset):
-        # Krizhevsky et al. 2012 and Simonyan & Zisserman 2015 took 0.01, for 128 and 256 images.
-        return 0.01 * batch / 128, (
-            f"no normalization in the net: 0.01 for 128 images, as AlexNet's and VGG's authors took, "
-            f"scaled to {batch}"
-        )
+    if recipe.model is not None and not is_normalized(recipe.model, dataset):
+        # Krizhevsky et al. 2012 and Simonyan & Zisserman 2015 took it for 128 and for 256 images.
+        return 0.01, "no normalization in the net: the rate of AlexNet's and VGG's authors; 0.1 diverges"
     # Goyal et al. 2017: the rate grows with the batch; He et al. 2016 took 0.1 for 128.
     return 0.1 * batch / 128, f"He et al.'s 0.1 for 128 images, scaled to {batch}"
 
 
-def is_normalized(recipe: Recipe, dataset: Dataset) -> bool:
-    """Whether the recipe's net normalizes its maps by their statistics, so that large steps don't explode."""
+def is_normalized(model: Section, dataset: Dataset) -> bool:
+    """Whether a net normalizes its maps by their statistics, so that large steps don't explode."""
     try:
         with torch.device("meta"):
             net = catalog.build(
                 "model",
-                recipe.model,
+                model,
                 num_classes=len(dataset.classes),
                 in_channels=dataset.channels,
                 size=dataset.size,

@@ -25,6 +25,20 @@ def findings(found: list[dict[str, Any]]) -> None:
                 output.say(f"  {word}: {as_flags(finding[key])}{source}")
 
 
+def ways(found: list[dict[str, Any]]) -> None:
+    """Print the ways to train as a table."""
+    from convsmith.cli import output
+
+    rows = []
+    for way in found:
+        accuracy = "-" if way["accuracy"] is None else f"{100 * way['accuracy']:.1f}%"
+        if way["interval"] is not None:
+            accuracy += " ({:.1f}-{:.1f})".format(*(100 * end for end in way["interval"]))
+        minutes = "-" if way["minutes"] is None else f"{way['minutes']:.1f}"
+        rows.append([way["name"], accuracy, way["how"], minutes, "<- chosen" if way["chosen"] else ""])
+    output.table("", ["way to train", "accuracy (95%)", "", "minutes here", ""], rows)
+
+
 @app.command()
 def advise(
     data: Annotated[Optional[str], typer.Argument(help=DATA)] = None,  # noqa: UP045
@@ -35,7 +49,7 @@ def advise(
     set: Set = None,
     minutes: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(min=0.1, help="Train no longer than about so long on this machine."),
+        typer.Option(min=0.01, help="Time for the training; more of it buys more epochs."),
     ] = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -61,6 +75,8 @@ def advise(
         output.as_json(found)
         return
     findings(found["findings"])
+    output.say("")
+    ways(found["ways"])
     output.say("")
     output.say(found["recipe"].rstrip())
     if write is not None:

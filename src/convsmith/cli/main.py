@@ -38,6 +38,10 @@ def train(
     recipe: Recipe = None,
     set: Set = None,
     epochs: Annotated[Optional[int], typer.Option(min=1, help="Passes over the images.")] = None,  # noqa: UP045
+    minutes: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0.01, help="Time for the training; more of it buys more epochs."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     auto: Annotated[
         bool,
@@ -66,6 +70,7 @@ def train(
         recipe=recipe,
         set=set or [],
         epochs=epochs,
+        minutes=minutes,
         seed=seed,
         device=device,
         devices=devices,

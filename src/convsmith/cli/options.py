@@ -41,7 +41,7 @@ Set = Annotated[Optional[list[str]], typer.Option("--set", help="Override a.b=c;
 Model = Annotated[Optional[str], typer.Option(help="Net by name: resnet20, timm:resnet18, ...")]  # noqa: UP045
 From = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--from", help="Weights to start from: RUN, FILE or timm:NAME."),
+    typer.Option("--from", help="Weights to start from: RUN, FILE, timm:NAME, or none."),
 ]
 Recipe = Annotated[Optional[Path], typer.Option(help="YAML file, whose choices stay.")]  # noqa: UP045
 DATA = "Folder CLASS/*.jpg, folder with train/ and val/, CSV (path, label), or a name such as digits."

@@ -45,6 +45,7 @@ LARGEST, KEPT = 224, 0.9
 # Pixels by which images are stored larger than the net reads them, so that crops needn't be enlarged.
 ROOM = 32
 
+
 def open_data(
     section: recipes.Data,
     *,

@@ -1,4 +1,4 @@
-"""Where the pretrained weights of timm's nets are: in the hub's cache, in an installed package, or at the hub."""
+"""Where pretrained weights of timm's nets are: the hub's cache, an installed package, or the hub itself."""
 
 from __future__ import annotations
 

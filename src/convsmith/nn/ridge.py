@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -92,13 +93,12 @@ def _shares(targets: Tensor) -> Tensor:
     return targets if targets.ndim == 2 else F.one_hot(targets)
 
 
-def _blocks(features: Tensor, of: object, own: Tensor) -> Tensor:
+def _blocks(features: Tensor, of: Callable[[Tensor, Tensor], Tensor], own: Tensor) -> Tensor:
     """Sum of ``of(x, w)`` over blocks of rows in double precision."""
-    total: Tensor | None = None
-    for x, w in zip(features.split(BLOCK), own.split(BLOCK)):
-        part = of(x.double(), w)  # type: ignore[operator]
-        total = part if total is None else total + part
-    assert total is not None
+    first, *rest = zip(torch.split(features, BLOCK), torch.split(own, BLOCK))
+    total = of(first[0].double(), first[1])
+    for x, w in rest:
+        total += of(x.double(), w)
     return total
 
 
@@ -120,7 +120,7 @@ def _decomposed(features: Tensor, center: Tensor, own: Tensor) -> tuple[Tensor, 
     values, basis = _kept(*torch.linalg.eigh(_blocks(features, moments, own)))
     parts = [
         ((x.double() - center) * r[:, None]) @ basis
-        for x, r in zip(features.split(BLOCK), roots.split(BLOCK))
+        for x, r in zip(torch.split(features, BLOCK), torch.split(roots, BLOCK))
     ]
     return basis, values, torch.cat(parts)
 

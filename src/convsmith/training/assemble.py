@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from convsmith.objectives import objective as objectives
 from convsmith.recipe import Plan
 from convsmith.training import source
 from convsmith.training.average import exponential_average
+from convsmith.training.features import FeatureBatches
 from convsmith.training.feed import batches, on_device
 from convsmith.training.loop import Fit
 from convsmith.training.task import Task
@@ -35,6 +37,7 @@ def assemble(
     fabric: Fabric,
     model: nn.Module | None = None,
     track: Track[Any] = no_track,
+    known: Mapping[str, FeatureBatches] | None = None,
 ) -> Fit:
     """Build the state of a training before its first step.
 
@@ -46,6 +49,7 @@ def assemble(
         fabric: of :func:`convsmith.training.machine.launch`.
         model: the net to start from; None builds the one that the plan names.
         track: shows progress while features are computed.
+        known: features of ``"train"`` or ``"val"`` that were computed already, for a classifier alone.
 
     Raises:
         UserError: if parts don't fit together.
@@ -73,7 +77,7 @@ def assemble(
         {**plan.objective, **tuning.terms}, targets=dataset.kind, facts=facts
     )
     feed: dict[str, Any] = batches(plan, dataset, fabric, with_costs="costs" in objective.needs)
-    model, feed = tuning.on_features(feed, track)
+    model, feed = tuning.on_features(feed, track, known or {})
     torch.manual_seed(options.seed)
     task = Task(model, objective).to(fabric.device)
     optimizer = catalog.build("optimizer", plan.optimizer, params=tuning.groups(task))

@@ -30,6 +30,28 @@ class EarlyStopping:
             state.stop = f"no better epoch in the last {self.patience}"
 
 
+class TimeLimit:
+    """Stop when another epoch, as long as the longest one, would end after ``minutes``.
+
+    Args:
+        minutes: of the whole training, from its first step on; those before it was interrupted count.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self.minutes = minutes
+
+    def on_start(self, state: Fit) -> None:
+        self.before = sum(row["seconds"] for row in state.history)
+        self.started = self.last = time.monotonic()
+        self.longest = 0.0
+
+    def on_epoch_end(self, state: Fit) -> None:
+        now = time.monotonic()
+        self.longest, self.last = max(self.longest, now - self.last), now
+        if self.before + now - self.started + self.longest > 60 * self.minutes:
+            state.stop = f"another epoch would take longer than the {self.minutes:g} minutes"
+
+
 class KeepBest:
     """Call ``save(model)`` at each improvement."""
 

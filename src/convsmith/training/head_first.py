@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,9 +23,22 @@ from convsmith.training.loop import Fit, Row, evaluated
 EVEN = {"logit_adjustment", "weighted_cross_entropy"}
 
 
+@dataclass(frozen=True)
+class Solved:
+    """A classifier that was solved: its figures as epoch 0 of a training, and the features by split."""
+
+    row: Row
+    features: dict[str, FeatureBatches]
+
+
 def solve_head_(
-    plan: Plan, dataset: Dataset, fabric: Fabric, net: nn.Module, track: Track[Any]
-) -> Row | None:
+    plan: Plan,
+    dataset: Dataset,
+    fabric: Fabric,
+    net: nn.Module,
+    track: Track[Any],
+    known: Tensor | None = None,
+) -> Solved | None:
     """Set the classifier of ``net`` to the ridge regression on its features.
 
     A random classifier sends random gradients into trained layers, which spoils them for images that differ
@@ -36,29 +50,41 @@ def solve_head_(
         fabric: of the training.
         net: changed in place; which weights may learn is as before.
         track: shows progress while features are computed.
+        known: features of all training images (N, D), if they were computed already.
 
     Returns:
-        the figures of the classifier, as epoch 0 of the training that follows; None if the features don't
-        fit into memory, or the classifier isn't linear. The net is as before then.
+        None if the features don't fit into memory, or the classifier isn't linear. The net is as before then.
     """
     started = time.perf_counter()
     learns = {parameter: parameter.requires_grad for parameter in net.parameters()}
     try:
-        state = assemble(_alone(plan), dataset, fabric, net, track)
-        if not isinstance(state.train, FeatureBatches):
+        state = assemble(_alone(plan), dataset, fabric, net, track, _features(dataset, known))
+        if not isinstance(state.train, FeatureBatches) or not isinstance(state.val, FeatureBatches):
             return None
         _solve_(manners.classifier(net), state.train, numbers=dataset.kind == "numbers", even=_is_even(plan))
-        return _row(state, time.perf_counter() - started)
+        row = _row(state, state.train, time.perf_counter() - started)
+        return Solved(row, {"train": state.train, "val": state.val})
     finally:
         for parameter, learned in learns.items():
             parameter.requires_grad_(learned)
+
+
+def _features(dataset: Dataset, known: Tensor | None) -> dict[str, FeatureBatches]:
+    """What :func:`assemble` takes for the features of the training images."""
+    if known is None:
+        return {}
+    return {"train": FeatureBatches(None, known[None], dataset.train.targets[None])}  # type: ignore[arg-type]
 
 
 def _alone(plan: Plan) -> Plan:
     """The plan with the classifier alone and no more than what evaluating it needs."""
     train = {"finetune": {"head": {"views": 1}}, "head_first": False, "ema": None, "compile": False}
     return plan.changed(
-        {**{f"train.{key}": value for key, value in train.items()}, "optimizer": "sgd", "data.sampler": "shuffle"}
+        {
+            **{f"train.{key}": value for key, value in train.items()},
+            "optimizer": "sgd",
+            "data.sampler": "shuffle",
+        }
     )
 
 
@@ -74,9 +100,9 @@ def _solve_(classifier: nn.Module, feed: FeatureBatches, *, numbers: bool, even:
     weights = _even(targets) if even and targets.ndim == 1 else None
     found = ridge(features, targets, weights)
     factor = 1.0 if numbers else temperature(found.left_out, targets, weights)
-    classifier.weight.copy_(factor * found.weight)  # type: ignore[union-attr, operator]
+    classifier.weight.copy_(factor * found.weight)  # type: ignore[operator]
     if classifier.bias is not None:
-        classifier.bias.copy_(factor * found.bias)  # type: ignore[union-attr, operator]
+        classifier.bias.copy_(factor * found.bias)  # type: ignore[operator]
 
 
 def _even(targets: Tensor) -> Tensor:
@@ -85,14 +111,13 @@ def _even(targets: Tensor) -> Tensor:
     return (1 / counts.double())[targets]
 
 
-def _row(state: Fit, seconds: float) -> Row:
+def _row(state: Fit, feed: FeatureBatches, seconds: float) -> Row:
     """The row of metrics.csv for a classifier that was solved, by one pass over the cached features."""
-    train = evaluated(state, state.train, "train")
     return {
         "epoch": 0,
         "lr": 0.0,
-        **train,
+        **evaluated(state, feed, "train"),
         **evaluated(state, state.val, "val"),
-        "images_per_second": len(state.train.targets[0]) / seconds,  # type: ignore[attr-defined]
+        "images_per_second": feed.views.shape[1] / seconds,
         "seconds": seconds,
     }

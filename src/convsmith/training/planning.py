@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from convsmith import catalog
 from convsmith.advice import pretrained
@@ -34,7 +34,9 @@ from convsmith.nn.probe import evaluating, takes_channels_last
 from convsmith.recipe import Plan, Recipe
 from convsmith.run.directory import RunDirectory
 from convsmith.training import features, machine, source
+from convsmith.training import timing as timings
 from convsmith.training.source import Initial
+from convsmith.training.timing import Timing
 
 # Number of images whose feature length is measured, where nothing else needs their features.
 LENGTHS = 64
@@ -46,7 +48,9 @@ KNOWN = 256
 class Planned:
     """A plan, the reasons for its choices, and the data and net that it is for.
 
-    ``initial`` is the net that the training starts from, or None where it starts from scratch.
+    ``initial`` is the net that the training starts from, or None where it starts from scratch. ``features``
+    (N, D) are those of all training images, where looking at them needed all. ``known`` is what was found out
+    about the net to start from, and ``timing`` what the training costs here; None where it wasn't measured.
     """
 
     plan: Plan
@@ -55,6 +59,9 @@ class Planned:
     fabric: Fabric
     initial: Initial | None
     findings: tuple[Finding, ...] = ()
+    features: Tensor | None = None
+    known: Source | None = None
+    timing: Timing | None = None
 
 
 def planned(
@@ -64,6 +71,7 @@ def planned(
     run: RunDirectory | None = None,
     dataset: Dataset | None = None,
     track: Track[Any] = no_track,
+    timed: bool = False,
 ) -> Planned:
     """Read the data, open the source, and fill the recipe's gaps.
 
@@ -73,6 +81,7 @@ def planned(
         run: of a resumed training, where all that it needs of its source is kept.
         dataset: the images, if they are open already; None opens the recipe's.
         track: shows progress.
+        timed: whether to measure what the training costs, also where nothing depends on it.
 
     Raises:
         UserError: on whatever is wrong with data, recipe or machine.
@@ -97,19 +106,34 @@ def planned(
         findings += initial.findings
         order = _order(recipe, dataset, initial.model)
         recipe, choices = changed(recipe, order), [*choices, *order]
-    known = _known(recipe, dataset, initial, fabric)
+    known, last = _known(recipe, dataset, initial, fabric)
     if known is not None and module is not None and initial is not None:
         known = replace(known, trained=initial.new_head or _knows(initial.model, recipe, dataset, fabric))
     gaps = fill(recipe, dataset, known)
     plan, reasons = applied(recipe, gaps)
+    timing = None
+    if run is None and (timed or plan.train.minutes is not None):
+        timing = timings.measured(plan, dataset, fabric, None if initial is None else initial.model)
+        given = "epochs" in recipe.train.model_fields_set
+        trained = known.trained if known is not None else False
+        fits = timings.fitted(plan, timing, trained=trained, given=given)
+        plan, reasons = changed(plan, fits), {**reasons, **reasons_of(fits)}
     if plan.data.normalize.mean == "source":
         dataset = replace(dataset, normalizer=_normalizer(initial))
-    return Planned(plan, {**reasons_of(choices), **reasons}, dataset, fabric, initial, tuple(findings))
+    return Planned(
+        plan,
+        {**reasons_of(choices), **reasons},
+        dataset,
+        fabric,
+        initial,
+        tuple(findings),
+        last,
+        known,
+        timing,
+    )
 
 
-def _dataset(
-    recipe: Recipe, fabric: Fabric, module: nn.Module | None, track: Track[list[Path]]
-) -> Dataset:
+def _dataset(recipe: Recipe, fabric: Fabric, module: nn.Module | None, track: Track[list[Path]]) -> Dataset:
     try:
         return open_data(
             recipe.data,
@@ -188,10 +212,12 @@ def _normalizer(initial: Initial | None) -> Normalizer:
     return initial.normalizer
 
 
-def _known(recipe: Recipe, dataset: Dataset, initial: Initial | None, fabric: Fabric) -> Source | None:
-    """Facts about the source net on which the choices depend."""
+def _known(
+    recipe: Recipe, dataset: Dataset, initial: Initial | None, fabric: Fabric
+) -> tuple[Source | None, Tensor | None]:
+    """Facts about the source net on which the choices depend, and the features if all were looked at."""
     if initial is None:
-        return None
+        return None, None
     found = Source(
         new_head=initial.new_head,
         normalized=initial.normalizer is not None,
@@ -204,7 +230,7 @@ def _known(recipe: Recipe, dataset: Dataset, initial: Initial | None, fabric: Fa
     else:
         wanted = initial.new_head and not chosen
     if not wanted or dataset.encoding is not None:
-        return found
+        return found, None
     train = dataset.train
     rows = torch.linspace(0, len(train) - 1, min(LENGTHS if chosen else PROBED, len(train))).long()
     some = replace(train, rows=train.rows[rows], targets=train.targets[rows])
@@ -219,7 +245,8 @@ def _known(recipe: Recipe, dataset: Dataset, initial: Initial | None, fabric: Fa
     last, before = features.probes(net, feed)
     if features.possible(initial.model):
         found = replace(found, length=float(last.square().sum(1).mean()))
+    everything = last if found.linear and len(rows) == len(train) else None
     if chosen:
-        return found
+        return found, everything
     measured = similarity(last.numpy(), before.numpy(), some.targets.numpy(), recipe.train.seed)
-    return replace(found, similarity=measured)
+    return replace(found, similarity=measured), everything

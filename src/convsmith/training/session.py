@@ -24,10 +24,17 @@ from convsmith.run.directory import RunDirectory, environment
 from convsmith.training import features
 from convsmith.training.assemble import assemble
 from convsmith.training.auto import Auto
-from convsmith.training.callbacks import Checkpoints, EarlyStopping, KeepBest, TensorBoard, restore
+from convsmith.training.callbacks import (
+    Checkpoints,
+    EarlyStopping,
+    KeepBest,
+    TensorBoard,
+    TimeLimit,
+    restore,
+)
+from convsmith.training.head_first import Solved, solve_head_
 from convsmith.training.health import Health
-from convsmith.training.head_first import solve_head_
-from convsmith.training.loop import Fit, Row, fit
+from convsmith.training.loop import Fit, fit
 from convsmith.training.planning import Planned, planned
 
 
@@ -80,14 +87,17 @@ def train_into(
             run.source.mkdir()
             made.write(run.source, first)
     track = track if fabric.is_global_zero else no_track
-    head = _head_first(ready, plan, track) if not resumes else None
-    state = assemble(plan, dataset, fabric, None if ready.initial is None else ready.initial.model, track)
+    solved = None if resumes else _head_first(ready, plan, track)
+    net = None if ready.initial is None else ready.initial.model
+    state = assemble(plan, dataset, fabric, net, track, None if solved is None else solved.features)
     findings = (*dataset.findings, *ready.findings, *_noticed(plan, state))
     if resumes:
         restore(state, checkpoint.load(run.checkpoint))
     own: list[object] = []
     if plan.train.early_stopping is not None:
         own.append(EarlyStopping(plan.train.early_stopping.patience))
+    if plan.train.minutes is not None:
+        own.append(TimeLimit(plan.train.minutes))
     if plan.train.auto:
         own.append(Auto())
     if fabric.is_global_zero:
@@ -96,8 +106,8 @@ def train_into(
         _describe(run, plan, {**ready.reasons, **(reasons or {})}, dataset, findings)
         own += keepers
         own += callbacks
-    if head is not None:
-        state.history, state.best = [head], head
+    if solved is not None:
+        state.history, state.best = [solved.row], solved.row
         if fabric.is_global_zero:
             run.write_metrics(state.history)
         for callback in own:
@@ -106,11 +116,11 @@ def train_into(
     return Trained(state, dataset, findings)
 
 
-def _head_first(ready: Planned, plan: Plan, track: Track[Any]) -> Row | None:
-    """Solve a new classifier, if the plan says so; its figures."""
+def _head_first(ready: Planned, plan: Plan, track: Track[Any]) -> Solved | None:
+    """Solve a new classifier, if the plan says so."""
     if not plan.train.head_first or ready.initial is None or not ready.initial.new_head:
         return None
-    return solve_head_(plan, ready.dataset, ready.fabric, ready.initial.model, track)
+    return solve_head_(plan, ready.dataset, ready.fabric, ready.initial.model, track, ready.features)
 
 
 def _net(ready: Planned) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lightning_fabric import Fabric
@@ -64,15 +64,23 @@ class Tuning:
             "seed": lambda: self.recipe.train.seed,
         }
 
-    def on_features(self, feed: dict[str, Any], track: Track[Any]) -> tuple[nn.Module, dict[str, Any]]:
-        """Replace the net by its classifier and the images by features, if these fit into memory."""
+    def on_features(
+        self, feed: dict[str, Any], track: Track[Any], known: Mapping[str, features.FeatureBatches]
+    ) -> tuple[nn.Module, dict[str, Any]]:
+        """Replace the net by its classifier and the images by features, if these fit into memory.
+
+        Features that are ``known`` are taken where one view is enough.
+        """
         if not isinstance(self.technique, Head) or not features.possible(self.model):
             return self.model, feed
         net = folded(self.model, (self.dataset.channels, self.dataset.size, self.dataset.size))
-        made = {
-            name: features.computed(net, batches, self.technique.views, self.fabric, track)
-            for name, batches in feed.items()
-        }
+        made: dict[str, Any] = {}
+        for name, batches in feed.items():
+            views = self.technique.views if batches.augment is not None else 1
+            if views == 1 and name in known:
+                made[name] = features.FeatureBatches(batches, known[name].views, known[name].targets)
+            else:
+                made[name] = features.computed(net, batches, views, self.fabric, track)
         if None in made.values():
             return self.model, feed
         self.freeze = None

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track, no_track
 from convsmith.findings import Finding
 from convsmith.verbs.disk import save
-
-if TYPE_CHECKING:
-    from convsmith.advice.choice import Choice
-    from convsmith.advice.machine import Estimate
 
 # Number of images that the search for doubtful labels looks at.
 LABELS = 2000
@@ -39,11 +34,12 @@ def advise(
 
     Args:
         data, model, start_from, recipe, set, track: as in :func:`convsmith.train`.
-        minutes: longest time for training on this machine; lowers the epochs if needed.
+        minutes: time for training on this machine; as many epochs as fit into it.
         write: a YAML file for the recipe.
 
     Returns:
-        ``findings``, ``recipe`` (YAML, reasons as comments), ``reasons`` by dotted key, ``estimate``
+        ``findings``, ``ways`` (``name``, ``accuracy``, ``interval``, ``minutes``, ``how``, ``chosen`` of each
+        way to train), ``recipe`` (YAML, reasons as comments), ``reasons`` by dotted key, ``estimate``
         (``seconds``, ``memory`` in bytes, ``updates``), ``written``.
 
     Raises:
@@ -52,10 +48,13 @@ def advise(
     from convsmith.advice import duplicates
     from convsmith.training.assemble import assemble
     from convsmith.training.planning import planned
+    from convsmith.training.survey import survey
     from convsmith.verbs.words import recipe_of
 
-    ready = planned(recipe_of(data, model, start_from, recipe, set), track=track)
-    chosen, reasons, dataset = ready.plan, ready.reasons, ready.dataset
+    words = recipe_of(data, model, start_from, recipe, set, {"minutes": minutes})
+    ready = planned(words, track=track, timed=True)
+    chosen, dataset = ready.plan, ready.dataset
+    assert ready.timing is not None
     noticed = [*dataset.findings, *ready.findings]
     found = [*_shape(dataset), *noticed, *duplicates.findings(dataset.store, dataset.items)]
     # The whole net is measured, even if only a part of it will be trained.
@@ -63,48 +62,32 @@ def advise(
     net = None if ready.initial is None else ready.initial.model
     state = assemble(whole, dataset, ready.fabric, net, track)
     found += _labels(dataset, ready, state)
-    measured, epochs = _measured(state, chosen, minutes)
-    reasons = {**reasons, "train": f"on this machine: {measured}"}
-    if epochs is not None:
-        chosen = chosen.changed({epochs.key: epochs.value})
-        reasons[epochs.key] = epochs.why
+    estimate = {
+        "seconds": ready.timing.seconds(chosen.train.epochs),
+        "memory": ready.timing.step.memory,
+        "updates": len(state.train) * chosen.train.epochs,
+    }
+    reasons = {**ready.reasons, "train": f"on this machine: {_cost(estimate)}"}
     text = recipes.dump(chosen, reasons)
     if write is not None:
         save(Path(write).expanduser(), text)
     return {
         "findings": [finding.as_dict() for finding in found],
+        "ways": [asdict(way) for way in survey(ready)],
         "recipe": text,
         "reasons": reasons,
-        "estimate": {"seconds": measured.seconds, "memory": measured.memory, "updates": measured.updates},
+        "estimate": estimate,
         "written": None if write is None else str(write),
     }
 
 
-def _measured(state: Any, chosen: recipes.Plan, minutes: float | None) -> tuple[Estimate, Choice | None]:
-    """Measure time and memory of the training ``chosen``; lower its epochs to fit into ``minutes``."""
-    from convsmith.advice.choice import Choice
-    from convsmith.advice.machine import estimate
+def _cost(estimate: dict[str, Any]) -> str:
+    from convsmith.training.timing import words
 
-    net, each = state.task.model, len(state.train)
-    images = next(iter(state.train.epoch(0))).images
-    views = _views(chosen)
-    if views:  # the net runs forward only, once for each view
-        return estimate(net, images, updates=each * views, frozen=True), None
-    measured = estimate(net, images, updates=each * chosen.train.epochs)
-    if minutes is None or measured.seconds <= 60 * minutes:
-        return measured, None
-    epochs = max(1, int(60 * minutes / (measured.step_seconds * each)))
-    fewer = replace(measured, updates=each * epochs, seconds=measured.step_seconds * each * epochs)
-    return fewer, Choice("train.epochs", epochs, f"as many as fit into {minutes:g} minutes here")
-
-
-def _views(chosen: recipes.Plan) -> int:
-    """Number of views of each image if only the classifier is trained; 0 if more is."""
-    from convsmith.training.finetune import Head
-
-    section = chosen.train.finetune
-    name, arguments = catalog.split("finetuning", section) if section is not None else ("", {})
-    return Head(**arguments).views if name == "head" else 0
+    return (
+        f"about {words(estimate['seconds'])} and {estimate['memory'] / 2**20:,.0f} MiB, "
+        f"{estimate['updates']:,} updates"
+    )
 
 
 def _shape(dataset: Dataset) -> list[Finding]:

@@ -42,6 +42,7 @@ def train(
     recipe: RecipeWords = None,
     set: Overrides = (),
     epochs: int | None = None,
+    minutes: float | None = None,
     seed: int | None = None,
     device: str | None = None,
     devices: int | None = None,
@@ -61,10 +62,11 @@ def train(
         out: the run's folder; None makes a new one, ``runs/NAME``.
         model: name in the catalogue, e.g. ``"resnet20"`` or ``"timm:resnet18"``, or a torch module of your
             own from images (N, C, H, W) to logits (N, K), of which a copy is trained.
-        start_from: run, model folder, weight file or ``timm:NAME`` whose weights to start from.
+        start_from: run, model folder, weight file or ``timm:NAME`` whose weights to start from; ``"none"``
+            begins with random ones, and None leaves it to the advice.
         recipe: YAML file, nested dictionaries, or a recipe.
         set: overrides ``"a.b=c"``, or values by dotted key; applied last.
-        epochs, seed, device, devices, nodes, strategy, precision, auto: as in the recipe's ``train``.
+        epochs, minutes, seed, device, devices, nodes, strategy, precision, auto: as in the recipe's ``train``.
         resume: go on with the run in ``out``; only ``train.*`` may be set then.
         callbacks: see :func:`convsmith.training.loop.fit`.
         track: shows the progress of reading the data.
@@ -87,6 +89,7 @@ def train(
 
     options = {
         "epochs": epochs,
+        "minutes": minutes,
         "seed": seed,
         "device": device,
         "devices": devices,

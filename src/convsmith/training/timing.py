@@ -1,0 +1,109 @@
+"""How long a training takes on this machine, measured on a few of its own steps, and what fits into minutes."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from convsmith import catalog
+from convsmith.advice.choice import Choice
+from convsmith.advice.machine import Estimate, estimate
+from convsmith.data.dataset import Dataset
+from convsmith.nn.probe import evaluating
+from convsmith.nn.stages import stages
+from convsmith.recipe import Plan
+from convsmith.training import source
+from convsmith.training.feed import batches
+from convsmith.training.finetune import freezer
+
+# Most epochs that more minutes may buy: of a trained net, and from scratch.
+MOST = {True: 30, False: 100}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Measured cost of a training.
+
+    Args:
+        step: of one update, forward and back, through the layers that learn; ``updates`` are one epoch's.
+        forward: seconds of one image in evaluation.
+        solving: images that pass once, before the first epoch, for a classifier that is solved.
+        validation: images that are evaluated after each epoch.
+    """
+
+    step: Estimate
+    forward: float
+    solving: int
+    validation: int
+
+    @property
+    def epoch(self) -> float:
+        """Seconds of one epoch with its validation."""
+        return self.step.seconds + self.validation * self.forward
+
+    def seconds(self, epochs: int) -> float:
+        """Seconds of ``epochs`` epochs, from the classifier on."""
+        return self.solving * self.forward + epochs * self.epoch
+
+
+def measured(plan: Plan, dataset: Dataset, fabric: Fabric, net: nn.Module | None) -> Timing:
+    """Run a few steps of the plan's training on a copy of ``net`` (None: the plan's own, from scratch)."""
+    net = copy.deepcopy(net) if net is not None else source.build(plan.model, dataset)
+    if plan.train.channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    net = net.to(fabric.device)
+    if plan.train.finetune is not None:
+        technique = catalog.build("finetuning", plan.train.finetune)
+        found = stages(net, (dataset.channels, dataset.size, dataset.size))
+        freeze = freezer(net, found, technique(len(found)))
+        if freeze is not None:
+            freeze(1.0)
+    feed = batches(plan, dataset, fabric, with_costs=False)
+    images = next(iter(feed["train"].epoch(0))).images
+    step = estimate(net, images, updates=len(feed["train"]), frozen=plan.train.epochs == 0)
+    with torch.inference_mode(), evaluating(net):
+        net(images)
+        start = time.perf_counter()
+        net(images)
+        if images.is_cuda:
+            torch.cuda.synchronize(images.device)
+        forward = (time.perf_counter() - start) / len(images)
+    validation = len(feed["val"].split)
+    solving = len(dataset.train) + validation if plan.train.head_first else 0
+    return Timing(step, forward, solving, validation)
+
+
+def fitted(plan: Plan, timing: Timing, *, trained: bool, given: bool) -> list[Choice]:
+    """The number of epochs that fits into ``train.minutes``, and what the training takes.
+
+    Args:
+        plan: whose epochs were chosen without a clock.
+        timing: of the plan.
+        trained: whether its weights are trained already.
+        given: whether the recipe says how many epochs, which stay then.
+    """
+    minutes = plan.train.minutes
+    if minutes is None or given:
+        return []
+    left = 60 * minutes - timing.seconds(0)
+    fits = int(left / timing.epoch) if timing.epoch else MOST[trained]
+    epochs = max(0 if plan.train.head_first else 1, min(fits, MOST[trained]))
+    return [
+        Choice(
+            "train.epochs", epochs, f"as many as fit into {minutes:g} minutes here, at most {MOST[trained]}"
+        )
+    ]
+
+
+def words(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> words(95), words(600)
+    ('95 seconds', '10 minutes')
+    """
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
