@@ -68,7 +68,7 @@ def test_a_bare_weight_file_needs_the_nets_name(dataset: Dataset, tmp_path: Path
     _, weights = source(tmp_path, SAME)
     file = tmp_path / "bare.safetensors"
     save_file({key: value.contiguous() for key, value in weights.items()}, file)
-    with pytest.raises(UserError, match=r"there is no model\.json beside it; name the net with `model`"):
+    with pytest.raises(UserError, match=r"holds weights alone; name the net that they are for with `model`"):
         planned(file)
     model = sources.initial(planned(file, "model=lenet5"), dataset).model
     assert all(value.equal(weights[key]) for key, value in model.state_dict().items())

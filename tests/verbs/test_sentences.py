@@ -26,7 +26,7 @@ def test_a_model_of_classes_answers_other_files_in_sentences(tmp_path: Path) -> 
     images = make_images(tmp_path / "images", classes=2, images=8)
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2))
     run = cs.train(images, out=tmp_path / "run", model=net, epochs=1, device="cpu", set=["data.size=16"])
-    with pytest.raises(cs.UserError, match=r"model\.json is no weight file; name a run"):
+    with pytest.raises(cs.UserError, match=r"model\.json is no model of convsmith; name a run"):
         cs.load(run.path / "model.json")
     table = tmp_path / "numbers.csv"
     table.write_text("path,target\nimages/class0/000.png,1.5\nimages/class1/000.png,2.5\n")

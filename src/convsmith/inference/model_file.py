@@ -295,7 +295,8 @@ def _unpacked(content: bytes, file: Path) -> tuple[dict[str, Tensor], str | None
         first = (str(error).splitlines() or [type(error).__name__])[0][:100]
         if file.suffix != ".safetensors":
             raise UserError(
-                f"{shown(file)} is no weight file; name a run, a model folder, or its {WEIGHTS}"
+                f"{shown(file)} is no model of convsmith; name a run, a model folder, or its {WEIGHTS}. "
+                f"Weights of another trainer are a start: `start_from={shown(file)}` with `model=NAME`"
             ) from None
         raise UserError(
             f"{shown(file)} is not a whole safetensors file ({first}); restore it from a copy"

@@ -61,14 +61,14 @@ def find(architecture: str, *, ask_hub: bool = True) -> Weights | None:
     config: Any = timm.get_pretrained_cfg(architecture)
     if config is None:
         return None
-    license = config.license or "unknown"
+    terms = config.license or "unknown"
     if config.hf_hub_id and _is_cached(config.hf_hub_id):
-        return Weights(architecture, "cache", license)
+        return Weights(architecture, "cache", terms)
     file = packaged(architecture)
     if file is not None:
         return Weights(architecture, "package", "apache-2.0", file)
     if ask_hub and config.hf_hub_id and reachable(constants.ENDPOINT):
-        return Weights(architecture, "hub", license)
+        return Weights(architecture, "hub", terms)
     return None
 
 

@@ -43,9 +43,9 @@ def everywhere(fill: Fill) -> Init:
     """Fill the weights of all convolutions and fully connected layers, and zero their biases.
 
     The classifier of a net that names it (``get_classifier``, as ours and timm's do) starts apart, see
-    :func:`start_classifier_`. A layer whose start has a meaning of its own has a method ``start(fill)``, which is called instead. A
-    weight that is computed is filled through its parametrization's ``right_inverse``; a pruned one before
-    its mask.
+    :func:`start_classifier_`. A layer whose start has a meaning of its own has a method ``start(fill)``,
+    which is called instead. A weight that is computed is filled through its parametrization's
+    ``right_inverse``; a pruned one before its mask.
 
     Raises:
         UserError: by the initialization, if a parametrization has no ``right_inverse``.

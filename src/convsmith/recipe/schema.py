@@ -84,9 +84,10 @@ class Train(Strict):
     """How long, how precisely and on what the net is trained.
 
     ``start_from`` is a run, a file or ``timm:NAME``; ``none`` begins with random weights. ``minutes`` is the
-    time that the training may take on this machine. With ``head_first`` a new classifier is solved in closed form,
-    on features that are computed once, before the ``epochs`` of training, which may be 0 then. ``resize_weights`` says what becomes of trained
-    weights whose shape depends on the images' size.
+    time that the training may take on this machine. With ``head_first`` a new classifier is solved in closed
+    form, on features that are computed once, before the ``epochs`` of training, which may be 0 then.
+    ``resize_weights`` says what becomes of trained weights whose shape depends on the images' size.
+    ``allocator`` says whether freed memory stays with the process, which saves time with large images.
     """
 
     epochs: Annotated[int, Ge(0)] = 30

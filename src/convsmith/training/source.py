@@ -24,6 +24,7 @@ from convsmith.nn.normalizer import Normalizer
 from convsmith.nn.probe import blank, probe
 from convsmith.nn.traced import Traced
 from convsmith.recipe import Recipe, Section
+from convsmith.training import foreign
 from convsmith.training.transfer import SWAPS, changes, copy_weights_, head_finding, swapped
 
 # Arguments of a net that follow from the data.
@@ -68,7 +69,8 @@ def architecture(recipe: Recipe, size: int, module: nn.Module | None = None) -> 
         if recipe.model is not None:
             return recipe.model
         raise UserError(
-            f"`start_from={shown(source)}`: there is no model.json beside it; name the net with `model`"
+            f"`start_from={shown(source)}` holds weights alone; name the net that they are for with `model`, "
+            f"e.g. resnet18 or timm:resnet18"
         )
     opened = model_file.load(source)
     found = recipe.model if recipe.model is not None else section_of(opened)
@@ -217,19 +219,16 @@ def _sourced(recipe: Recipe, dataset: Dataset, source: str) -> Initial:
             f"others); leave out `model` to train it as it is"
         )
     model = build(recipe.model, dataset)
-    tensors, changed = _given(place, opened, recipe.model)
-    findings, new_head = copy_weights_(tensors, model, recipe, dataset, opened, grown=bool(changed))
-    normalizer = _normalizer(tensors, dataset) or _timms(model, dataset)
-    return Initial(model, (*findings, *swapped(changed)), normalizer, new_head)
-
-
-def _given(
-    place: Path, opened: Predictor | None, spec: Section
-) -> tuple[dict[str, Tensor], dict[str, tuple[Any, Any]]]:
-    """The source's tensors, and the kinds of layers in which it differs from the recipe's net."""
+    named: list[Finding] = []
+    others: dict[str, tuple[Any, Any]] = {}
     if opened is None:
-        return model_file.tensors_of(place)[0], {}
-    return dict(opened.pipeline.state_dict()), changes(section_of(opened), spec)
+        tensors, named = foreign.named(foreign.opened(place), model, shown(place))
+    else:
+        tensors = dict(opened.pipeline.state_dict())
+        others = changes(section_of(opened), recipe.model)
+    findings, new_head = copy_weights_(tensors, model, recipe, dataset, opened, grown=bool(others))
+    normalizer = _normalizer(tensors, dataset) or _timms(model, dataset)
+    return Initial(model, (*named, *findings, *swapped(others)), normalizer, new_head)
 
 
 def _normalizer(tensors: Mapping[str, Tensor], dataset: Dataset) -> Normalizer | None:

@@ -1,4 +1,4 @@
-"""How long a training takes on this machine, measured on a few of its own steps, and what fits into minutes."""
+"""How long a training takes on this machine, measured on its own steps, and what fits into minutes."""
 
 from __future__ import annotations
 

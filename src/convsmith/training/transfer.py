@@ -14,7 +14,6 @@ from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.inference.predictor import Predictor
 from convsmith.models.fully_convolutional import FullyConvolutional, converted
-from convsmith.models.torchvision_names import renamed
 from convsmith.nn import manners
 from convsmith.nn.swap import Kind
 from convsmith.recipe import Recipe, Section
@@ -80,7 +79,7 @@ def copy_weights_(
     source = str(recipe.train.start_from)
     if opened is not None:
         tensors = {key.removeprefix("model."): v for key, v in tensors.items() if key.startswith("model.")}
-    tensors = _slid(renamed(tensors, model), recipe, dataset)
+    tensors = _slid(tensors, recipe, dataset)
     own = model.state_dict()
     shape = (dataset.channels, dataset.size, dataset.size)
     interpolate = recipe.train.resize_weights == "interpolate"

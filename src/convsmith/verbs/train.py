@@ -66,7 +66,8 @@ def train(
             begins with random ones, and None leaves it to the advice.
         recipe: YAML file, nested dictionaries, or a recipe.
         set: overrides ``"a.b=c"``, or values by dotted key; applied last.
-        epochs, minutes, seed, device, devices, nodes, strategy, precision, auto: as in the recipe's ``train``.
+        epochs, minutes, seed, device, devices, nodes, strategy, precision, auto: as in the recipe's
+            ``train``.
         resume: go on with the run in ``out``; only ``train.*`` may be set then.
         callbacks: see :func:`convsmith.training.loop.fit`.
         track: shows the progress of reading the data.

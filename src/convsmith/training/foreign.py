@@ -1,0 +1,244 @@
+"""Weight files as people have them: of torch, torchvision, timm, Lightning; opened as data."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convsmith.errors import UserError, shown
+from convsmith.findings import Finding
+from convsmith.inference import model_file
+from convsmith.models.fully_convolutional import FullyConvolutional
+from convsmith.models.torchvision_names import renamed
+from convsmith.nn import manners
+
+# Keys under which trainers keep the weights, an average of them first: it is what they evaluate.
+WRAPPERS = (
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "params_ema",
+    "ema",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+)
+AVERAGES = WRAPPERS[:5]
+COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Tensors of a file by the names of the file, and the keys that they lay under."""
+
+    tensors: dict[str, Tensor]
+    within: tuple[str, ...] = ()
+
+
+def opened(file: Path) -> Foreign:
+    """The tensors of a safetensors file or of a torch file, which is opened with ``weights_only=True``.
+
+    Raises:
+        UserError: if it is missing, damaged, or holds anything but tensors and plain values.
+    """
+    if not file.is_file():
+        raise UserError(f"{shown(file)} is a folder without a model; name the weight file in it")
+    with open(file, "rb") as stream:
+        start = stream.read(64)
+    if file.suffix == ".safetensors" or not _is_torchs(start):
+        _refuse_text(file, start)
+        return Foreign(model_file.tensors_of(file)[0])
+    return _inside(_read(file), file)
+
+
+def _is_torchs(start: bytes) -> bool:
+    """Whether a file begins as torch.save writes it: a zip archive, or a pickle."""
+    return start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"
+
+
+def _refuse_text(file: Path, start: bytes) -> None:
+    """Refuse what downloads leave in a file's place: a page, or a pointer of git-lfs."""
+    text = start.lstrip().lower()
+    if not start:
+        raise UserError(f"{shown(file)} is empty; download it again")
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise UserError(f"{shown(file)} is a web page, not the weights; download the file itself")
+    if text.startswith(b"version https://git-lfs"):
+        raise UserError(f"{shown(file)} is a pointer of git-lfs; fetch the file with: git lfs pull")
+
+
+def _read(file: Path) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{shown(file)} holds more than tensors ({_named(str(error))}), and opening such a file may run "
+            f"code; save its state_dict alone: torch.save(model.state_dict(), FILE)"
+        ) from None
+    except Exception as error:  # zip, pickle and torch raise a dozen kinds on damaged files
+        if "TorchScript" in str(error) or _is_script(file):
+            raise UserError(
+                f"{shown(file)} is a TorchScript program, not weights; save the model's state_dict in the "
+                f"place of it"
+            ) from None
+        first = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise UserError(f"{shown(file)} is damaged ({first}); restore it from a copy") from None
+
+
+def _is_script(file: Path) -> bool:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _named(error: str) -> str:
+    """What torch says it would have to unpickle, without its advice to do so."""
+    for word in ("GLOBAL ", "Unsupported class ", "type "):
+        _, found, rest = error.partition(word)
+        if found:
+            return rest.split()[0].rstrip(".,")
+    return "Python objects"
+
+
+def _inside(content: Any, file: Path) -> Foreign:
+    """The innermost dictionary of tensors, by the keys under which trainers keep it."""
+    within: list[str] = []
+    while isinstance(content, Mapping):
+        key = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if key is None or (within and len(within) > 3):
+            break
+        within.append(key)
+        content = content[key]
+    if isinstance(content, Tensor):
+        raise UserError(f"{shown(file)} holds one tensor, of shape {tuple(content.shape)}, not a whole net")
+    tensors = (
+        {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+        if isinstance(content, Mapping)
+        else {}
+    )
+    if not tensors:
+        held = (
+            f"the keys {', '.join(map(str, list(content)[:5]))}"
+            if isinstance(content, Mapping)
+            else (f"a {type(content).__name__}")
+        )
+        raise UserError(f"{shown(file)} holds no tensors by name, but {held}; give a state_dict")
+    plain = {name: value for name, value in tensors.items() if not value.is_quantized and not value.is_sparse}
+    if len(plain) < len(tensors):
+        raise UserError(f"{shown(file)} holds quantized or sparse tensors; give the weights as floats")
+    return Foreign(plain, tuple(within))
+
+
+def named(found: Foreign, model: nn.Module, name: str) -> tuple[dict[str, Tensor], list[Finding]]:
+    """The tensors under the names of ``model``: as they are, without a prefix, of torchvision, or by order.
+
+    Args:
+        found: tensors of a file.
+        model: the net that they are for; its classifier may be of another size.
+        name: of the file, for messages.
+
+    Raises:
+        UserError: if they are another net's, with what the file holds and what was expected.
+    """
+    findings = []
+    if any(key in AVERAGES for key in found.within):
+        findings.append(_finding(name, f"the average of the weights is taken ({'.'.join(found.within)})"))
+    own = model.state_dict()
+    if isinstance(model, FullyConvolutional):
+        return renamed(found.tensors, model), findings  # reshaped from its own net's names afterwards
+    prefix = _prefix(found.tensors, own)
+    held = {key[len(prefix) :]: value for key, value in found.tensors.items() if key.startswith(prefix)}
+    held = renamed(held, model)
+    if _fits(held, model, own):
+        if prefix:
+            findings.append(_finding(name, f"the names begin with {prefix!r}, which is left out"))
+        return held, findings
+    ordered = _by_order(found.tensors, model, own)
+    if ordered is None:
+        raise UserError(_strange(found, own, name))
+    first = next(iter(found.tensors)), next(iter(ordered))
+    findings.append(
+        _finding(
+            name,
+            f"its {len(ordered)} tensors have other names and are taken in order, in which kinds and shapes "
+            f"agree one by one: {first[0]} is {first[1]}, ...",
+        )
+    )
+    return ordered, findings
+
+
+def _prefix(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """What most names of the file have before a name of the net."""
+    before: Counter[str] = Counter()
+    for key in tensors:
+        parts = key.split(".")
+        for cut in range(len(parts)):
+            if ".".join(parts[cut:]) in own:
+                before[key[: len(key) - len(".".join(parts[cut:]))]] += 1
+                break
+    # Of equally many, an average's: it is what its trainer evaluates.
+    return max(before, key=lambda p: (before[p], "ema" in p, -len(p)), default="")
+
+
+def _head(model: nn.Module, own: Mapping[str, Tensor]) -> set[str]:
+    """Names of the classifier's tensors."""
+    head = {id(p) for p in manners.classifier(model).parameters()}
+    return {name for name, p in model.named_parameters() if id(p) in head and name in own}
+
+
+def _fits(held: Mapping[str, Tensor], model: nn.Module, own: Mapping[str, Tensor]) -> bool:
+    """Whether all parameters but the classifier's are there by name."""
+    head = _head(model, own)
+    return all(name in held for name, _ in model.named_parameters() if name not in head)
+
+
+def _by_order(
+    tensors: Mapping[str, Tensor], model: nn.Module, own: Mapping[str, Tensor]
+) -> dict[str, Tensor] | None:
+    """The tensors in the net's order, if kinds and shapes agree one by one but for the classifier's."""
+    head = _head(model, own)
+    theirs = [(key, value) for key, value in tensors.items() if not key.endswith(COUNTER)]
+    ours = [(key, value) for key, value in own.items() if not key.endswith(COUNTER)]
+    if len(theirs) != len(ours):
+        return None
+    found = {}
+    for (key, value), (name, wanted) in zip(theirs, ours):
+        same = key.rpartition(".")[2] == name.rpartition(".")[2]
+        if not same or (value.shape != wanted.shape and name not in head):
+            return None
+        found[name] = value
+    return found
+
+
+def _strange(found: Foreign, own: Mapping[str, Tensor], name: str) -> str:
+    return (
+        f"`start_from={name}` holds another net: {_listed(found.tensors)}; expected are {_listed(own)}. "
+        f"Name the file's own net with `model`"
+    )
+
+
+def _listed(tensors: Mapping[str, Tensor]) -> str:
+    shapes = [f"{key} {'x'.join(map(str, value.shape))}" for key, value in list(tensors.items())[:2]]
+    last = list(tensors)[-1]
+    shapes.append(f"{last} {'x'.join(map(str, tensors[last].shape))}")
+    return f"{len(tensors)} tensors ({shapes[0]}, ..., {shapes[-1]})"
+
+
+def _finding(name: str, seen: str) -> Finding:
+    return Finding(seen=f"{name}: {seen}", name="weight_names")
