@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -42,6 +44,23 @@ def build(name: str, arguments: dict[str, object] | None = None, **given: object
 
 def odd(name: str) -> int:
     return max(33, SMALLEST.get(name, 1) | 1)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+@EVERY
+def test_the_first_loss_is_that_of_guessing(name: str, classes: int) -> None:
+    """Within 0.1 of ln K at any number of classes and side, at the net's own width, in training mode.
+
+    The mean over all labels is taken, so that the images' own labels don't matter.
+    """
+    torch.manual_seed(0)
+    side = {2: odd(name), 10: 64, 1000: 96}[classes]
+    net = catalog.build("model", name, num_classes=classes, in_channels=3, size=side).train()
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(
+            net(torch.randn(4, 3, side, side)), torch.full((4, classes), 1 / classes)
+        )
+    assert 0 <= loss.item() - math.log(classes) < 0.1
 
 
 @EVERY

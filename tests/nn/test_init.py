@@ -83,8 +83,10 @@ def test_variances_are_the_papers() -> None:
     torch.manual_seed(0)
     layer = nn.Conv2d(64, 256, 3)
     for spec, variance in [
-        ("he", 2 / (256 * 9)),
-        ({"he": {"fan": "in"}}, 2 / (64 * 9)),
+        ("he", 2 / (64 * 9)),
+        ({"he": {"fan": "out"}}, 2 / (256 * 9)),
+        ({"he": {"distribution": "uniform"}}, 2 / (64 * 9)),
+        ("by_activation", 2 / ((64 + 256) * 9)),
         ({"he": {"fan": "in", "slope": 0.5}}, 2 / (1.25 * 64 * 9)),
         ("xavier", 2 / ((64 + 256) * 9)),
         ({"xavier": {"fan": "in"}}, 1 / (64 * 9)),
@@ -170,3 +172,30 @@ def test_offsets_of_a_parametrized_deformable_convolution_start_at_zero_or_are_r
     torch.nn.utils.parametrizations.weight_norm(other := DeformableConv2d(2, 3, 3).offsets)
     with pytest.raises(UserError, match="weight normalization has no zero"):
         other.start(nn.init.zeros_)
+
+
+def test_he_uniform_is_uniform() -> None:
+    """Bounded by the root of three deviations, which a Gaussian exceeds in 8% of draws."""
+    torch.manual_seed(0)
+    layer = nn.Linear(400, 400)
+    he(distribution="uniform")(layer)
+    limit = math.sqrt(3 * 2 / 400)
+    assert limit * 0.99 < float(layer.weight.abs().max()) <= limit
+
+
+@pytest.mark.parametrize("activation", ["relu", "elu", "prelu", "leaky_relu", "tanh", "sigmoid"])
+def test_the_rule_by_activation_keeps_signals_alive(activation: str) -> None:
+    """He's rule would saturate a tanh, Glorot's would halve a rectifier's signal in each layer."""
+    if activation in ("tanh", "sigmoid"):
+        assert ratio("by_activation", activation) == ratio("xavier", activation)
+    else:
+        assert ratio("by_activation", activation) == ratio("he", activation)
+
+
+def test_a_net_that_names_its_classifier_starts_it_apart() -> None:
+    torch.manual_seed(0)
+    net = catalog.build("model", "lenet300_100", num_classes=1000, init={"he": {"fan": "out"}})
+    assert float(net.fc.weight.std()) == pytest.approx(0.03 / math.sqrt(100), rel=0.05)
+    assert not net.fc.bias.any()
+    hidden = next(layer for layer in net.modules() if isinstance(layer, nn.Linear))
+    assert float(hidden.weight.var()) == pytest.approx(2 / 300, rel=0.05)
