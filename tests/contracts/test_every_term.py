@@ -139,7 +139,7 @@ def read(given: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("scale", [300.0, 1.0, 1e-4])
 def test_half_precision_agrees_with_double(name: str, dtype: torch.dtype, scale: float) -> None:
-    """Of the same features, logits and weights, in half precision throughout: the term is at least float32."""
+    """Of the same features, logits and weights, in half precision throughout; the term is float32."""
     for targets in kinds(name):
         given = heads(scale, dtype, targets)
         if targets == "numbers":
@@ -195,8 +195,8 @@ def test_classes_without_images_change_nothing(name: str, counts: list[int]) -> 
     """Neither in training images nor in the batch: the others' loss is as if the class weren't there."""
     present = torch.tensor(counts).nonzero().flatten()
     for targets in kinds(name):
+        facts = {**FACTS, "counts": lambda: torch.tensor(counts)}
         for options in WEIGHTS if name == "weighted_cross_entropy" else [{}]:
-            facts = {**FACTS, "counts": lambda: torch.tensor(counts)}
             section = {name: options} if targets_of(name) else {name: {}, "cross_entropy": {}}
             terms, _ = build(section, targets=targets, facts=facts)
             given = heads(1.0, torch.float32, targets)
@@ -212,7 +212,7 @@ def test_classes_without_images_change_nothing(name: str, counts: list[int]) -> 
             assert given["input"].grad is None or given["input"].grad.isfinite().all()
             if name == "logit_adjustment" and len(present) > 1:
                 fewer, _ = build(
-                    {name: {}}, targets=targets, facts={"counts": lambda: facts["counts"]()[present]}
+                    {name: {}}, targets=targets, facts={"counts": lambda: torch.tensor(counts)[present]}
                 )
                 target = given["target"]
                 target = target[:, present] if target.ndim == 2 else torch.searchsorted(present, target)
