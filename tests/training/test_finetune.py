@@ -323,13 +323,14 @@ def test_features_are_written_where_they_stay(source: tuple[Path, Path]) -> None
     from torch.utils._python_dispatch import TorchDispatchMode
 
     state = assembled(source, "all_stages", "data.augment={crop: {pad: 2}}")
-    size = len(state.train.split) * 16 * 4
+    rows = len(state.train.split)
+    size = rows * 16 * 4
     made: dict[int, torch.Tensor] = {}
 
     class Sizes(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
             found = func(*args, **(kwargs or {}))
-            if isinstance(found, torch.Tensor) and found.ndim < 4 and found.shape[-1:] == (16,):
+            if isinstance(found, torch.Tensor) and found.shape[-2:] == (rows, 16):
                 made[found.untyped_storage().data_ptr()] = found  # held, so that no address comes again
             return found
 
