@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_digits, load_sample_images
 from torch import nn
@@ -47,28 +45,6 @@ def test_copies_are_found_and_nothing_else(photos: Path) -> None:
     assert found["near_duplicates_labels"].startswith("3 pairs")  # lossy with each of the other three
     assert found["near_duplicates_within"].startswith("3 pairs")  # 0, dark and lossy are in train
     assert "small.png" in found["near_duplicates_across"]
-
-
-@settings(deadline=None, max_examples=50)
-@given(
-    st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 63)), min_size=1, max_size=12),
-    st.integers(0, 9),
-)
-def test_pairs_are_all_within_three_bits(seeds: list[tuple[int, int]], seed: int) -> None:
-    """Against comparing every pair."""
-    draws = np.random.default_rng(seed)
-    codes = [code for code, _ in seeds] + [code ^ (1 << bit) ^ (1 << (bit * 7 % 64)) for code, bit in seeds]
-    codes = np.array(codes, np.uint64)
-    thumbnails = np.repeat(draws.normal(size=(1, 16)), len(codes), 0).astype(np.float32)
-    thumbnails[::3] += 0.5
-    near = [
-        (a, b)
-        for a in range(len(codes))
-        for b in range(a + 1, len(codes))
-        if bin(int(codes[a]) ^ int(codes[b])).count("1") <= duplicates.BITS
-        and np.abs(thumbnails[a] - thumbnails[b]).mean() <= duplicates.ALIKE
-    ]
-    assert duplicates.pairs(codes, thumbnails) == near
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])
