@@ -53,9 +53,19 @@ def choose(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choi
         found.append(Choice("data.normalize", {"mean": "source"}, why))
     counts = dataset.class_counts()
     chosen = "finetune" in recipe.train.model_fields_set
-    if source.new_head and not chosen and source.similarity is not None and counts is not None:
-        found.append(_finetuning(float(counts.float().median()), source.similarity))
+    if source.new_head and not chosen and counts is not None:
+        each = float(counts.float().median())
+        found.append(_unmeasured() if source.similarity is None else _finetuning(each, source.similarity))
     return found
+
+
+def _unmeasured() -> Choice:
+    return Choice(
+        "train.finetune",
+        STRATEGIES[True, True],
+        "no two classes have two images each, so that no probe can say how similar the images are to the "
+        "source's: the classifier alone, which so few images can't spoil",
+    )
 
 
 def _finetuning(each: float, found: Similarity) -> Choice:
@@ -64,9 +74,16 @@ def _finetuning(each: float, found: Similarity) -> Choice:
     return Choice(
         "train.finetune",
         STRATEGIES[few, similar],
-        f"{each:g} images a class ({'few' if few else 'enough'}: the line is {FEW}); a linear probe gets "
+        f"{each:g} images a class ({'few' if few else 'enough'}: the line is {FEW}); a linear probe "
+        f"{_probed(found)}gets "
         f"{100 * found.last:.0f}% right on the source's last features, {100 * found.before:.0f}% on those of "
         f"the stage before: {'similar' if similar else 'unlike'}, its last stage "
         f"{'helps' if similar else 'loses what these classes need'}"
         + ("; with the source's images at hand, joint learns them beside" if few and not similar else ""),
     )
+
+
+def _probed(found: Similarity) -> str:
+    """What was probed, where that says something."""
+    classes = "" if found.classes is None else f" of {found.classes:,} classes"
+    return f"({found.images:,} images{classes}) "
