@@ -74,10 +74,9 @@ def _finetuning(each: float, found: Similarity) -> Choice:
     return Choice(
         "train.finetune",
         STRATEGIES[few, similar],
-        f"{each:g} images a class ({'few' if few else 'enough'}: the line is {FEW}); a linear probe "
-        f"{_probed(found)}gets "
+        f"{each:g} images a class ({'few' if few else 'enough'}: the line is {FEW}); a linear probe gets "
         f"{100 * found.last:.0f}% right on the source's last features, {100 * found.before:.0f}% on those of "
-        f"the stage before: {'similar' if similar else 'unlike'}, its last stage "
+        f"the stage before{_probed(found)}: {'similar' if similar else 'unlike'}, its last stage "
         f"{'helps' if similar else 'loses what these classes need'}"
         + ("; with the source's images at hand, joint learns them beside" if few and not similar else ""),
     )
@@ -85,5 +84,4 @@ def _finetuning(each: float, found: Similarity) -> Choice:
 
 def _probed(found: Similarity) -> str:
     """What was probed, where that says something."""
-    classes = "" if found.classes is None else f" of {found.classes:,} classes"
-    return f"({found.images:,} images{classes}) "
+    return "" if found.classes is None else f" ({found.images:,} images of {found.classes:,} classes)"
