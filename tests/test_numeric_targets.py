@@ -87,6 +87,21 @@ def test_a_number_is_learned(bars: Path, tmp_path: Path, target: str, terms: str
     assert "Largest errors" in page
 
 
+def test_two_uncertain_numbers_are_learned(bars: Path, tmp_path: Path) -> None:
+    with open(bars / "number.csv", newline="", encoding="utf-8") as stream:
+        rows = [
+            [r["path"], r["split"], r["target_place"], -3 * float(r["target_place"])]
+            for r in csv.DictReader(stream)
+        ]
+    write(bars, ["path", "split", "target_place", "target_other"], rows).rename(bars / "two.csv")
+    words = [*SHORT, "data.target=gaussian", "objective={kl_divergence: {}}"]
+    found = cs.train(bars / "two.csv", out=tmp_path / "run", set=words)
+    assert found["per_target"]["place"]["mae"] < 2  # guessing the mean is 2.5 off
+    assert found["per_target"]["other"]["mae"] < 6
+    (row,) = cs.load(tmp_path / "run").predict(bars / "0.png")
+    assert row["values"]["other"] == pytest.approx(-3 * row["values"]["place"], abs=6)
+
+
 def test_what_is_left_open_is_chosen_with_reasons(bars: Path, tmp_path: Path) -> None:
     cs.train(bars / "number.csv", out=tmp_path / "run", set=["model.resnet20.width=4", "train.epochs=1"])
     recipe = (tmp_path / "run" / "recipe.yaml").read_text()

@@ -67,3 +67,28 @@ def test_every_image_is_seen_within_some_epochs(name: str) -> None:
         sampler.set_epoch(epoch)
         seen |= set(sampler)
     assert seen == set(range(54))
+
+
+@pytest.mark.parametrize("name", catalog.names("sampler"))
+def test_the_order_in_one_piece_is_the_iterators(name: str) -> None:
+    """Batches read the tensor; torch's own loaders, and foreign samplers, go through the iterator."""
+    targets = torch.tensor([3] * 50 + [1] * 9 + [0] * 4)  # no image of class 2
+    split = Split(Decoded(torch.zeros(63, 1, 1, 1, dtype=torch.uint8), "memory"), torch.arange(63), targets)
+    sampler = catalog.build("sampler", name, targets=targets, seed=5)
+
+    class Foreign(torch.utils.data.Sampler[int]):
+        set_epoch, __iter__, __len__ = sampler.set_epoch, sampler.__iter__, sampler.__len__
+
+    for epoch in (0, 7):
+        orders = [
+            Batches(
+                split,
+                Normalizer(torch.zeros(1), torch.ones(1)),
+                batch_size=8,
+                device=torch.device("cpu"),
+                sampler=own,
+            ).order(epoch)
+            for own in (sampler, Foreign())
+        ]
+        assert orders[0].tolist() == list(sampler) == orders[1].tolist()
+        assert orders[0].dtype == torch.int64

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +161,16 @@ def test_size_of_photographs(tmp_path: Path) -> None:
     dataset = open_data(Data(path=str(tmp_path)))
     assert dataset.size == 96
     assert "median short side is 100" in dataset.reasons["data.size"]
+
+
+def test_splitting_reads_the_labels_once_however_many_classes() -> None:
+    class Counted(list[str]):
+        passes = 0
+
+        def __iter__(self) -> Iterator[str]:
+            self.passes += 1
+            return super().__iter__()
+
+    labels = Counted(f"c{row % 50}" for row in range(500))
+    assert sum(stratified(labels, 0.2, 0)) == 50 * 2
+    assert labels.passes == 1

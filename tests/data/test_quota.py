@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from convsmith.data.quota import Quota, over_sampling, over_under_sampling, under_sampling
 
@@ -67,3 +68,16 @@ def test_over_sampling_repeats_small_classes_alike() -> None:
 def test_both_lies_between(share: float, quota: int) -> None:
     """sqrt(4 * 100) = 20."""
     assert over_under_sampling(targets_of([100, 4]), seed=0, share=share).quota == quota
+
+
+def test_rounds_are_shuffled_evenly_and_each_anew() -> None:
+    """Over many rounds of a class of three, all six orders come equally often, whatever came before."""
+    sampler = Quota(torch.tensor([0, 0, 0]), seed=4, quota=3 * 6000)
+    rounds = sampler.rows().view(-1, 3)
+    numbers = (rounds * torch.tensor([9, 3, 1])).sum(1).unique(return_inverse=True)[1]
+    assert chisquare(torch.bincount(numbers, minlength=6)).pvalue > 1e-3
+    pairs = numbers[:-1] * 6 + numbers[1:]
+    assert chisquare(torch.bincount(pairs, minlength=36)).pvalue > 1e-3
+    other = Quota(torch.tensor([0, 0, 0, 1, 1, 1]), seed=4, quota=300).rows()
+    zero, one = other[other < 3], other[other >= 3] - 3
+    assert (zero == one).float().mean() < 0.5, "classes have draws of their own"

@@ -86,3 +86,14 @@ def test_mistakes() -> None:
         pattern("sobel_x", 4)
     with pytest.raises(UserError, match="needs a net with a convolution"):
         catalog.build("init", "patterns")(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("gain", [0.5, 3.0])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_gain_is_the_answer_to_ones_own_pattern(gain: float, channels: int) -> None:
+    """Of a patch of length 1 that looks like the kernel in every channel."""
+    net = nn.Sequential(nn.Conv2d(channels, 6, 5))
+    catalog.build("init", {"patterns": {"gain": gain}})(net)
+    patches = bank(6, 5)[:, None].expand(6, channels, 5, 5).float() / channels**0.5
+    answers = nn.functional.conv2d(patches, net[0].weight).flatten(1)
+    assert answers.diag().tolist() == pytest.approx([gain] * 6, rel=1e-5)

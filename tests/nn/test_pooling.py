@@ -165,3 +165,51 @@ def test_a_learned_p_compiles_and_starts_anywhere() -> None:
         compiled(x).sum().backward()
         assert layer.raw.grad is not None
         assert layer.raw.grad.isfinite()
+
+
+def test_a_learned_p_reaches_1_and_turns_back() -> None:
+    """At p = 1 the pooling is the sum; its slopes for x and p stay those of the limit."""
+    pool = PNormPool2d(2, p=1.0, learn=True)
+    with torch.no_grad():
+        pool.raw.fill_(-30.0)
+    assert torch.as_tensor(pool.p).item() == 1
+    x = torch.tensor([[[[3.0, 0.0], [0.0, 4.0]]]], requires_grad=True)
+    pool(x).sum().backward()
+    assert x.grad.flatten().tolist() == [1, 0, 0, 1]  # type: ignore[union-attr]
+    assert pool.raw.grad.isfinite()  # type: ignore[union-attr]
+    # d/dp of (sum x^p)^(1/p) at p = 1, by a difference
+    p = torch.tensor(1.0, dtype=torch.double, requires_grad=True)
+    y = p_norm_pool(x.detach().double(), p, 2, 2).sum()
+    (slope,) = torch.autograd.grad(y, p)
+    nearby = ((3 ** (1 + 1e-6) + 4 ** (1 + 1e-6)) ** (1 / (1 + 1e-6)) - 7) / 1e-6
+    assert slope.item() == pytest.approx(nearby, rel=1e-4)
+
+
+def test_a_generalized_mean_has_the_limits_of_its_p() -> None:
+    x = torch.rand(2, 3, 4, 4, dtype=torch.double) * 100
+    large, one = GeneralizedMean(p=500.0).double(), GeneralizedMean(p=1.0).double()
+    assert torch.allclose(large(x), x.amax((2, 3)), rtol=0.01)
+    assert torch.allclose(one(x), x.mean((2, 3)))
+    below = GeneralizedMean(p=1.0).double()
+    for p in (0.0, -0.01, 0.5, -7.0):
+        with torch.no_grad():
+            below.p.fill_(p)
+        assert torch.allclose(below(x), GeneralizedMean(p=2 - p).double()(x))
+        below(x).sum().backward()
+        assert below.p.grad < 0  # a smaller parameter is a larger exponent, and a larger mean
+        below.p.grad = None
+
+
+def test_half_precision_places_of_deformable_taps() -> None:
+    """A tap 100.3 pixels away: float16 knows 1/16 of a pixel there."""
+    from convsmith.nn.convolution import DeformableConv2d
+
+    layer = DeformableConv2d(1, 1, 1, bias=False, modulated=False)
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+        layer.offsets.bias.copy_(torch.tensor([0.0, 100.3]))  # type: ignore[union-attr]
+    ramp = torch.arange(160.0).expand(1, 1, 2, 160)
+    half = layer.half()
+    bias = float(half.offsets.bias[1])  # type: ignore[index]
+    found = half(((ramp - 80) / 16).half())[0, 0, 0, :50].float()
+    assert torch.allclose(found, (ramp[0, 0, 0, :50] + bias - 80) / 16, atol=4e-3)

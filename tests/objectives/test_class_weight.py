@@ -85,3 +85,27 @@ def test_logit_adjustment_finds_the_class_under_which_an_image_is_likeliest() ->
     loss.eval()
     plain = nn.CrossEntropyLoss()
     assert torch.allclose(loss(logits, torch.tensor([0, 1, 1])), plain(logits, torch.tensor([0, 1, 1])))
+
+
+@pytest.mark.parametrize("power", [0.5, 2.0])
+def test_the_power_of_confusion_weights(tmp_path: Path, power: float) -> None:
+    file = tmp_path / "confusion.csv"
+    file.write_text("true,a,b\na,9,1\nb,5,5\n")
+    weights = confusion(torch.tensor([30, 10]), ["a", "b"], str(file), power=power)
+    assert (weights[1] / weights[0]).item() == pytest.approx((6 / 2) ** power)
+
+
+def test_a_class_without_images_weighs_as_one_with_a_single_one() -> None:
+    """The others weigh what they weigh without it."""
+    for weigh in (inverse, effective_number):
+        weights, others = weigh(torch.tensor([10, 5, 0])), weigh(torch.tensor([10, 5]))
+        assert torch.allclose(weights[:2], others)
+        single = weigh(torch.tensor([10, 5, 1]))
+        assert (weights[2] / weights[0]).item() == pytest.approx((single[2] / single[0]).item())
+        assert weigh(torch.tensor([0, 0])).isfinite().all()
+
+
+def test_logit_adjustment_of_no_strength_is_cross_entropy_even_without_images() -> None:
+    loss = LogitAdjustment(torch.tensor([5, 5, 0]), tau=0.0)
+    logits, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    assert torch.allclose(loss(logits, target), nn.functional.cross_entropy(logits, target))

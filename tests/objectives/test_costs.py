@@ -111,3 +111,12 @@ def test_frequent_confusions_cost_more(tmp_path: Path) -> None:
 def test_a_run_without_mistakes_makes_them_all_alike(tmp_path: Path) -> None:
     file = written(tmp_path, "true,ill,unsure,well\nill,5,0,0\nunsure,0,10,0\nwell,0,0,19\n")
     assert confusion(CLASSES, file).equal(1 - torch.eye(3).double())
+
+
+def test_the_weight_of_expected_cost_scales_value_and_slope() -> None:
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    target, costs = torch.tensor([0, 1, 2, 0, 1]), torch.rand(5, 3)
+    plain, heavy = ExpectedCost()(logits, target, costs), ExpectedCost(weight=7.0)(logits, target, costs)
+    assert heavy.item() == pytest.approx(7 * plain.item())
+    slopes = [torch.autograd.grad(value, logits)[0] for value in (plain, heavy)]
+    assert torch.allclose(slopes[1], 7 * slopes[0])

@@ -12,6 +12,7 @@ from convsmith.errors import UserError
 from convsmith.models.lenet import lenet5
 from convsmith.nn.norms import by_unit
 from convsmith.nn.weights import weights
+from convsmith.objectives.penalties import L1, L2
 from convsmith.objectives.regularizers import ClassifierNoise, MaxNorm, project
 from convsmith.run.directory import RunDirectory
 
@@ -151,3 +152,24 @@ def test_a_resumed_run_with_regularizers_is_the_same(images: Path, tmp_path: Pat
         for key in one:
             if key not in ("seconds", "images_per_second"):
                 assert one[key] == other[key], key
+
+
+def test_noise_in_half_precision_and_without_images() -> None:
+    """Squares of features above 255 exceed float16; a process may have no images."""
+    noise = ClassifierNoise(ratio=0.5)
+    head = nn.Linear(1000, 1).half()
+    noise.attach(head, torch.optim.SGD(head.parameters(), 0.1))
+    seen: list[torch.Tensor] = []
+    head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    head(torch.full((4, 1000), 300.0).half())
+    assert noise.figure().item() == pytest.approx(150)
+    assert seen[0].float().std().item() == pytest.approx(150, rel=0.1)
+    head(torch.zeros(0, 1000).half())
+    assert noise.figure().item() == pytest.approx(150)
+
+
+def test_penalties_of_a_large_half_precision_layer() -> None:
+    layer = nn.Linear(2000, 1000).half()
+    torch.nn.init.constant_(layer.weight, 0.5)
+    assert L1(1.0)(layer).item() == pytest.approx(1e6)
+    assert L2(1.0)(layer).item() == pytest.approx(2.5e5)

@@ -297,3 +297,46 @@ def test_fabric_is_what_the_features_are_computed_with(source: tuple[Path, Path]
         logits = net.eval()(batch.images)
         on_features = state.task.model(torch.cat([b.images for b in state.val.epoch(0)]))
     torch.testing.assert_close(on_features, logits, atol=1e-4, rtol=1e-4)
+
+
+def test_views_take_half_of_the_free_memory_at_most(
+    source: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three views asked for, as many as half of what is free has room for; none: images as they are."""
+    state = assembled(source, "all_stages", "data.augment={crop: {pad: 2}}")
+    feed, net, fabric = state.train, state.task.model, state.fabric
+    one = len(feed.split) * (4 * 16 + 8)  # float32 features, and a class
+
+    def views(free: int) -> int | None:
+        monkeypatch.setattr(features, "free_memory", lambda: free)
+        found = features.computed(net, feed, 3, fabric, lambda batches, *_: batches)
+        return None if found is None else len(found.views)
+
+    assert feed.augment is not None
+    assert [views(2 * n * one) for n in (3, 2, 1)] == [3, 2, 1]
+    assert views(2 * 3 * one - 1) == 2
+    assert views(2 * one - 1) is None
+
+
+def test_features_are_written_where_they_stay(source: tuple[Path, Path]) -> None:
+    """No tensor but the result itself is as large as one view."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    state = assembled(source, "all_stages", "data.augment={crop: {pad: 2}}")
+    rows = len(state.train.split)
+    size = rows * 16 * 4
+    made: dict[int, torch.Tensor] = {}
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            found = func(*args, **(kwargs or {}))
+            if isinstance(found, torch.Tensor) and found.shape[-2:] == (rows, 16):
+                made[found.untyped_storage().data_ptr()] = found  # held, so that no address comes again
+            return found
+
+    with Sizes():
+        found = features.computed(state.task.model, state.train, 2, state.fabric, lambda b, *_: b)
+    assert found is not None
+    assert found.views.untyped_storage().nbytes() == 2 * size
+    large = {where for where, own in made.items() if own.untyped_storage().nbytes() >= size}
+    assert large == {found.views.untyped_storage().data_ptr()}

@@ -6,16 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch import nn
 
 import convsmith as cs
+from convsmith.data.batches import Split
 from convsmith.data.opened import open_data
+from convsmith.data.pixels import Decoded
+from convsmith.nn.patterns import gabor
 from convsmith.recipe import Data
 from convsmith.run.directory import RunDirectory
-from convsmith.training.joint import described, nearest
+from convsmith.training import joint
+from convsmith.training.joint import SourceTask, described, nearest
 
 
 def waves(root: Path, lengths: dict[str, float], images: int, seed: int) -> Path:
@@ -87,3 +93,95 @@ def test_refusals(tmp_path: Path, images: Path) -> None:
             start_from=str(tmp_path / "run"),
             set=[f"train.finetune.joint.source={grey}"],
         )
+
+
+def histograms(pixels: np.ndarray) -> np.ndarray:
+    """Of every place of each image, by scipy, an image and a filter at a time."""
+    found = np.zeros((len(pixels), 24, 16))
+    edges = np.concatenate([[-np.inf], np.linspace(-2, 2, 15), [np.inf]])
+    for number, image in enumerate(pixels.astype(float).mean(3)):
+        image = (image - image.mean()) / (image.std(ddof=1) + 1)
+        kernels = [gabor(11, 30 * turn, wavelength=w).numpy() for w in (3, 4.5, 6, 9) for turn in range(6)]
+        for place, kernel in enumerate(kernels):
+            answer = scipy.ndimage.correlate(image, kernel / np.linalg.norm(kernel), mode="mirror")
+            found[number, place] = np.histogram(answer, edges)[0] / answer.size
+    return found
+
+
+def split_of(pixels: np.ndarray) -> Split:
+    n = len(pixels)
+    return Split(Decoded(torch.from_numpy(pixels), "memory"), torch.arange(n), torch.zeros(n))
+
+
+def striped(side: int, length: float, n: int, seed: int) -> np.ndarray:
+    draws = np.random.default_rng(seed)
+    phase = np.arange(side) / length + draws.random((n, 1))
+    wave = 128 + 60 * np.sin(2 * np.pi * phase)[:, :, None, None]
+    return (wave + draws.normal(0, 10, (n, side, side, 3))).clip(0, 255).astype(np.uint8)
+
+
+def test_small_images_are_described_at_every_place() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 20, 20, 3), dtype=np.uint8)
+    found = described(split_of(pixels)).numpy()
+    assert np.abs(found - histograms(pixels)).max() < 2 / 400, "but for a place on the border of two bins"
+
+
+@pytest.mark.parametrize("length", [6.0, 7.0, 9.0])
+def test_large_images_are_described_at_some_places(length: float) -> None:
+    """Whatever the phase of a wave, even one as long as the cells are (224 / 32 = 7)."""
+    pixels = striped(224, length, 2, seed=1)
+    found, exact = described(split_of(pixels)).numpy(), histograms(pixels)
+    assert np.abs(found - exact).max() < 5 * np.sqrt(0.25 / 1024)
+    assert np.abs(found - exact).sum(2).mean() < 0.2
+
+
+def test_light_is_no_matter() -> None:
+    """A darker picture of half the contrast is the same texture."""
+    bright = np.random.default_rng(0).integers(60, 256, (4, 24, 24, 1), dtype=np.uint8)
+    dark = (bright // 2 + 10).astype(np.uint8)
+    a, b = described(split_of(bright)), described(split_of(dark))
+    other = described(split_of(striped(24, 9.0, 4, seed=0)))
+    assert (a - b).abs().sum(2).mean() < 0.1 * (a - other).abs().sum(2).mean()
+
+
+def test_nearest_in_blocks_is_nearest_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = torch.Generator().manual_seed(0)
+    p, q = torch.rand(23, 3, 4, generator=draws), torch.rand(61, 3, 4, generator=draws)
+    p, q = p / p.sum(2, keepdim=True), q / q.sum(2, keepdim=True)
+    whole = nearest(p, q, 5)
+    monkeypatch.setattr(joint, "BLOCK", 4)  # fewer than are looked for
+    assert nearest(p, q, 5).equal(whole)
+
+
+def test_histograms_that_hardly_differ_are_told_apart() -> None:
+    """float32 has digits enough: the source's images differ by a millionth in one bin."""
+    p = torch.full((1, 24, 16), 1 / 16)
+    q = p.repeat(50, 1, 1)
+    for number in range(50):
+        q[number, 3, 2] += 1e-3 * (number + 1)
+        q[number, 3, 5] -= 1e-3 * (number + 1)
+    assert nearest(p, q, 7).tolist() == list(range(7))
+
+
+def term(source: Path, target: Path, **options: float) -> SourceTask:
+    torch.manual_seed(0)
+    dataset = open_data(Data(path=str(target)))
+    device = torch.device("cpu")
+    return SourceTask(dataset, 6, 8, device, 0, source=str(source), neighbors=2, **options)
+
+
+def test_the_terms_images_are_the_nearest_and_its_weight_counts(tmp_path: Path) -> None:
+    source = waves(tmp_path / "source", {"a": 3.0, "b": 4.0, "c": 8.0, "d": 11.0}, 10, seed=0)
+    target = waves(tmp_path / "target", {"e": 8.0, "f": 11.0}, 6, seed=1)
+    net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2))
+    plain, heavy = term(source, target), term(source, target, weight=3.0)
+    wealthy = open_data(Data(path=str(source)))
+    names = [wealthy.classes[int(label)] for label in plain.images.split.targets]
+    assert set(names) == {"c", "d"}
+    assert len(names) < 16, "two each of ten, at most"
+    values = []
+    for own in (plain, heavy):
+        torch.manual_seed(5)
+        values.append(own(net))
+    assert values[1].item() == pytest.approx(3 * values[0].item())
+    assert plain.eval()(net).item() == 0

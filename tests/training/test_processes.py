@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -156,3 +157,43 @@ def test_processes_that_others_start(
     assert [process.returncode for process in processes] == [0, 0], answers
     assert ["report:" in out for out, _ in answers] == [False, True]
     assert len(RunDirectory(tmp_path / "run").read_metrics()) == 3
+
+
+@pytest.mark.slow
+def test_two_processes_compute_half_of_the_features_each_and_get_all(images: Path, tmp_path: Path) -> None:
+    """The same curve as one process's, each process having looked at half of every batch."""
+    script = tmp_path / "head.py"
+    script.write_text(
+        textwrap.dedent("""
+        import sys
+        sys.argv[0] = __file__
+        import convsmith.training.features as features
+        whole, seen = features.features, []
+        def counted(net, images):
+            seen.append(len(images))
+            return whole(net, images)
+        features.features = counted
+        from convsmith.cli.main import main
+        try:
+            main()
+        finally:
+            print("LOOKED AT", sum(seen), file=sys.stderr)
+    """)
+    )
+    run("train", images, "--out", tmp_path / "source", *WORDS)
+    words = [images, "--from", tmp_path / "source", "--epochs", 3, "--device", "cpu"]
+    words += ["--set", "data.batch_size=11", "--set", "train.finetune={head: {views: 3}}"]
+    words += ["--set", "data.augment={crop: {pad: 2}}"]
+    curves, looked = [], []
+    for name, devices in (("one", 1), ("two", 2)):
+        done = run("train", *words, "--out", tmp_path / name, "--devices", devices, script=(str(script),))
+        assert done.returncode == 0, done.stderr
+        curves.append(RunDirectory(tmp_path / name).read_metrics())
+        looked.append(sorted(int(n) for n in re.findall(r"LOOKED AT (\d+)", done.stderr)))
+    for a, b in zip(*curves, strict=True):
+        for key in ("train_loss", "val_loss", "val_accuracy"):
+            assert b[key] == pytest.approx(a[key], rel=1e-3, abs=1e-4), key
+    (alone,) = looked[0]
+    # beside the features, each looks at the first batch and at samples for its health
+    assert max(looked[1]) < 0.75 * alone
+    assert sum(looked[1]) >= alone

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convsmith.verbs.disk import save_arrays
 
 CODE = """
 import resource, sys
@@ -26,3 +34,38 @@ def test_a_file_that_finds_no_room_is_one_sentence_and_the_old_one_stays(tmp_pat
     assert done.stderr.strip().endswith("make room, then try again")
     assert page.read_text() == "old"
     assert list(tmp_path.iterdir()) == [page]
+
+
+def test_arrays_are_written_in_parts_as_numpy_writes_the_whole(tmp_path: Path) -> None:
+    """Each part is gone when the one after the next is made."""
+    whole = np.random.default_rng(0).normal(size=(10, 3, 2)).astype(np.float16)
+    alive: list[weakref.ref[Any]] = []
+
+    def parts() -> Iterator[Any]:
+        for start in range(0, 10, 3):
+            assert sum(other() is not None for other in alive) <= 1
+            part = whole[start : start + 3].copy()
+            alive.append(weakref.ref(part))
+            yield part
+            del part
+
+    file = tmp_path / "a.npz"
+    assert save_arrays(file, ("x", 10, parts()), names=np.array(["ä", "b"])) == (10, 3, 2)
+    with np.load(file, allow_pickle=False) as content:
+        assert np.array_equal(content["x"], whole)
+        assert content["x"].dtype == np.float16
+        assert content["names"].tolist() == ["ä", "b"]
+
+
+def test_an_error_between_two_parts_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.npz"
+    file.write_bytes(b"old")
+
+    def parts() -> Iterator[Any]:
+        yield np.zeros((2, 3))
+        raise RuntimeError("an image is gone")
+
+    with pytest.raises(RuntimeError, match="an image is gone"):
+        save_arrays(file, ("x", 4, parts()))
+    assert file.read_bytes() == b"old"
+    assert [own.name for own in tmp_path.iterdir()] == ["a.npz"]

@@ -1,71 +1,153 @@
-"""Near duplicates among images: copies that were resized, compressed again, or made a little brighter."""
+"""Near duplicates among images: copies that were resized, compressed again, made brighter, or mirrored."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from convsmith.advice.thumbnails import thumbnails, unlikeness
 from convsmith.data.layout import Item
 from convsmith.data.pixels import Store
 from convsmith.errors import shown
 from convsmith.findings import Finding
 
-# Bits of 64 in which two hashes may differ: with 3, one of their four 16-bit parts must be equal.
-BITS = 3
-# Mean difference of two thumbnails, as a share of their contrast, up to which they show one picture.
-ALIKE = 0.08
-# Largest group of images with an equal part of the hash that is compared pair by pair; larger groups share
-# it by chance (say, black corners).
-BUCKET = 300
+# Largest distance of two thumbnails (of length 16) of one picture; small JPEGs of quality 50 are at 1.6.
+FAR = 1.6
+# Largest `unlikeness` of copies where different pictures are nowhere near it, and where they are.
+COPY, SURE = 0.05, 0.004
+# Different pictures are looked for from COPY up to here, to see how near they come.
+OTHERS = 0.2
+# Directions of the first look, and how many neighbors of an image are looked at closely at most.
+DIRECTIONS, CLOSE = 16, 64
+# Distances held at once: 64 MiB.
+CELLS = 1 << 24
 
 
-def hashes(store: Store, rows: Tensor) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
-    """Difference hashes (N,), and grey thumbnails (N, 256) of mean 0 and contrast 1.
+def pairs(small: Tensor, *, mirrored: bool = False) -> list[tuple[int, int]]:
+    """Pairs of images that show one picture, by their thumbnails.
 
-    A hash has 64 bits, each of which says whether a pixel on a grid of 9 x 8 is brighter than its right
-    neighbor (Krawetz 2013, "Kind of like that").
+    No pair is left out by chance: all whose thumbnails are within ``FAR`` of each other are found, along the
+    first principal direction, and of these the 64 nearest of each image are compared closely. How alike
+    copies must be depends on how alike different pictures are: on white pages, some are by chance. The number
+    of pairs below a limit falls as a power of it; the limit is set where less than half a pair of
+    different pictures is expected.
+
+    Args:
+        small: thumbnails (N, 256).
+        mirrored: the second picture of a pair is the first one's mirror image.
+
+    >>> one, other = torch.randn(2, 256, generator=torch.Generator().manual_seed(0))
+    >>> pairs(torch.stack([one, other, one + 0.01]))
+    [(0, 2)]
     """
-    bits, thumbnails = [], []
-    for pixels in store.stream(list(torch.split(rows, 256))):
-        grey = pixels.float().mean(3)[:, None]
-        grid = F.interpolate(grey, size=(8, 9), mode="bilinear", antialias=True, align_corners=False)[:, 0]
-        bits.append(np.packbits((grid[:, :, 1:] > grid[:, :, :-1]).flatten(1).numpy(), axis=1))
-        small = F.interpolate(grey, size=(16, 16), mode="bilinear", antialias=True).flatten(1)
-        small = small - small.mean(1, keepdim=True)
-        thumbnails.append((small / (small.std(1, keepdim=True) + 1)).numpy())
-    codes = np.ascontiguousarray(np.concatenate(bits)).view(np.uint64)[:, 0]
-    return codes, np.concatenate(thumbnails)
+    if len(small) < 2:
+        return []
+    first, second = _near(small, mirrored)
+    unlike = torch.cat(
+        [
+            unlikeness(_turned(small[one], mirrored), small[other])
+            for one, other in zip(torch.split(first, 4096), torch.split(second, 4096))
+        ]
+        or [torch.zeros(0)]
+    )
+    chosen = unlike <= limit(unlike)
+    return sorted(zip(first[chosen].tolist(), second[chosen].tolist()))
 
 
-def pairs(codes: npt.NDArray[np.uint64], thumbnails: npt.NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Pairs of rows whose hashes differ in at most 3 bits and whose thumbnails are alike.
+def limit(unlike: Tensor) -> float:
+    """Largest unlikeness of copies among pairs of which some are different pictures that are alike.
 
-    >>> pairs(np.array([7, 5, 2**64 - 1], np.uint64), np.array([[0, 1], [0, 1.05], [0, 1]], np.float32))
-    [(0, 1)]
+    >>> limit(torch.tensor([0.0, 0.001, 0.9]))
+    0.05
     """
-    found = set()
-    parts = codes.view(np.uint16).reshape(len(codes), 4)
-    for part in range(4):
-        for bucket in _buckets(parts[:, part]):
-            near = np.bitwise_count(codes[bucket][:, None] ^ codes[bucket][None]) <= BITS
-            for one, other in zip(*np.nonzero(np.triu(near, 1))):
-                a, b = int(bucket[one]), int(bucket[other])
-                if np.abs(thumbnails[a] - thumbnails[b]).mean() <= ALIKE:
-                    found.add((min(a, b), max(a, b)))
-    return sorted(found)
+    far = int(((unlike > OTHERS / 2) & (unlike <= OTHERS)).sum())
+    near = int(((unlike > OTHERS / 4) & (unlike <= OTHERS / 2)).sum())
+    if far + near < 3:
+        return COPY
+    # N(x) = N (x / OTHERS)^power; at least 2, so that a few pairs don't say that it hardly falls.
+    power = max(2.0, math.log2((far + 1) / (near + 1)))
+    everything = (far + near) / (1 - 4**-power)
+    return min(COPY, max(SURE, OTHERS * math.exp(math.log(0.5 / everything) / power)))
 
 
-def _buckets(values: npt.NDArray[np.uint16]) -> Iterator[npt.NDArray[np.int64]]:
-    order = np.argsort(values, kind="stable")
-    for bucket in np.split(order, np.flatnonzero(np.diff(values[order])) + 1):
-        if 1 < len(bucket) <= BUCKET:
-            yield bucket
+def _turned(small: Tensor, mirrored: bool) -> Tensor:
+    return small.view(-1, 16, 16).flip(2).flatten(1) if mirrored else small
+
+
+def _near(small: Tensor, mirrored: bool) -> tuple[Tensor, Tensor]:
+    """Rows of pairs within FAR of each other, the smaller first; all, up to CLOSE for each image."""
+    directions = _directions(small)
+    where = torch.cat([part.float() @ directions for part in torch.split(small, 65536)])
+    order = where[:, 0].argsort()
+    where = where[order]
+    asked, own = where, order
+    if mirrored:
+        parts = torch.split(small, 65536)
+        asked = torch.cat([_turned(part, mirrored).float() @ directions for part in parts])
+        own = asked[:, 0].argsort()
+        asked = asked[own]
+    # Sorted along the first direction, neighbors within FAR are one stretch of rows.
+    if mirrored:
+        starts = torch.searchsorted(where[:, 0].contiguous(), asked[:, 0] - FAR)
+    else:  # those before have looked at this one
+        starts = torch.arange(len(where))
+    ends = torch.searchsorted(where[:, 0].contiguous(), asked[:, 0] + FAR, right=True)
+    found = []
+    start = 0
+    while start < len(asked):
+        stop = min(len(asked), start + max(1, CELLS // max(1, int(ends[start] - starts[start]))))
+        # the stretch grows with the block
+        stop = min(stop, start + max(1, CELLS // max(1, int(ends[stop - 1] - starts[start]))))
+        low, high = int(starts[start]), int(ends[stop - 1])
+        one, other = _within(asked[start:stop], where[low:high], others=not mirrored)
+        one, other = own[one + start], order[other + low]
+        if mirrored:  # every pair is met from both sides
+            once = one < other
+            one, other = one[once], other[once]
+        else:
+            one, other = torch.minimum(one, other), torch.maximum(one, other)
+        close = torch.cat(
+            [
+                (_turned(small[a], mirrored).float() - small[b].float()).norm(dim=1) <= FAR
+                for a, b in zip(torch.split(one, 65536), torch.split(other, 65536))
+            ]
+            or [torch.zeros(0, dtype=torch.bool)]
+        )
+        found.append((one[close], other[close]))
+        start = stop
+    return torch.cat([one for one, _ in found]), torch.cat([other for _, other in found])
+
+
+def _within(asked: Tensor, where: Tensor, others: bool) -> tuple[Tensor, Tensor]:
+    """Places of pairs within FAR along the directions; of each asked one, the CLOSE nearest at most.
+
+    With ``others`` the asked ones are the first of ``where``, and are compared with those behind them.
+    """
+    squares = torch.addmm(where.square().sum(1), asked, where.T, alpha=-2)
+    squares += asked.square().sum(1)[:, None]
+    if others:
+        n = len(asked)
+        squares[:, :n].masked_fill_(torch.ones(n, n, dtype=torch.bool).tril(), torch.inf)
+    near = squares <= FAR**2
+    if int(near.sum()) <= CLOSE * len(asked):
+        one, other = near.nonzero(as_tuple=True)
+        return one, other
+    nearest = squares.topk(min(CLOSE, squares.shape[1]), largest=False)
+    one, place = (nearest.values <= FAR**2).nonzero(as_tuple=True)
+    return one, nearest.indices[one, place]
+
+
+def _directions(small: Tensor) -> Tensor:
+    """Principal directions of the thumbnails, (256, DIRECTIONS), of some of them."""
+    some = small[torch.linspace(0, len(small) - 1, min(len(small), 20000)).long()].double()
+    some = some - some.mean(0)
+    directions = torch.linalg.eigh(some.T @ some).eigenvectors[:, -DIRECTIONS:].flip(1)
+    found: Tensor = directions.float()
+    return found
 
 
 def findings(store: Store, items: Sequence[Item]) -> list[Finding]:
@@ -73,11 +155,19 @@ def findings(store: Store, items: Sequence[Item]) -> list[Finding]:
     rows = [row for row, item in enumerate(items) if item.split]
     own = [items[row] for row in rows]
     groups: dict[str, list[tuple[Item, Item]]] = defaultdict(list)
-    for a, b in pairs(*hashes(store, torch.tensor(rows))):
+    mirrored: Counter[str] = Counter()
+    if not rows:
+        return []
+    small = thumbnails(store, torch.tensor(rows))
+    plain = pairs(small)
+    turned = sorted(set(pairs(small, mirrored=True)) - set(plain))
+    for number, (a, b) in enumerate([*plain, *turned]):
         one, other = own[a], own[b]
-        if one.label != other.label:
-            groups["labels"].append((one, other))
-        groups["across" if one.split != other.split else "within"].append((one, other))
+        kinds = ["across" if one.split != other.split else "within"]
+        kinds += ["labels"] if one.label != other.label else []
+        for kind in kinds:
+            groups[kind].append((one, other))
+            mirrored[kind] += number >= len(plain)
     texts = {
         "across": (
             "in two splits",
@@ -89,11 +179,12 @@ def findings(store: Store, items: Sequence[Item]) -> list[Finding]:
     }
     return [
         Finding(
-            seen=f"{_count(groups[kind])} of nearly equal pictures {where}: {_examples(groups[kind])}",
+            seen=f"{_count(groups[kind])} of nearly equal pictures {where}"
+            f"{_mirrored(mirrored[kind])}: {_examples(groups[kind])}",
             means=means,
             change=change,
             why="a copy teaches nothing new, and tests nothing",
-            source="difference hash, thumbnails compared",
+            source="thumbnails compared, mirrored ones too",
             name=f"near_duplicates_{kind}",
         )
         for kind, (where, means, change) in texts.items()
@@ -103,6 +194,10 @@ def findings(store: Store, items: Sequence[Item]) -> list[Finding]:
 
 def _count(pairs: Sequence[object]) -> str:
     return "1 pair" if len(pairs) == 1 else f"{len(pairs):,} pairs"
+
+
+def _mirrored(count: int) -> str:
+    return f" ({count:,} of them mirrored)" if count else ""
 
 
 def _examples(found: Sequence[tuple[Item, Item]]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -14,6 +14,10 @@ from sklearn.preprocessing import StandardScaler
 
 # Images that are probed: enough for an accuracy to within a few percent.
 PROBED = 1000
+# Images of a class that the folds need, and how many are taken where not all classes can be probed.
+FOLDS, EACH = 5, 10
+# Chance to call a last stage worse that isn't.
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -24,20 +28,40 @@ class Similarity:
         last: on the input of the source's classifier.
         before: on the input of the source's last stage.
         images: that were probed.
+        lost: of them, right before the last stage and wrong after it; None takes the two for independent.
+        won: the other way round.
+        classes: that were probed.
     """
 
     last: float
     before: float
     images: int
+    lost: int | None = None
+    won: int | None = None
+    classes: int | None = None
 
     @property
     def similar(self) -> bool:
         """Whether the source's last stage tells these classes apart as well as its own input does.
 
-        Less by up to a standard error counts as well.
+        It doesn't if it loses more images than it wins, beyond chance: both answers are about the same
+        images, so only those count on which they differ.
         """
-        error = math.sqrt(self.before * (1 - self.before) / self.images)
-        return self.last >= self.before - error
+        lost, won = self.lost, self.won
+        if lost is None or won is None:
+            lost = round(self.images * self.before * (1 - self.last))
+            won = round(self.images * self.last * (1 - self.before))
+        return worse(lost, won) > LEVEL
+
+
+def worse(lost: int, won: int) -> float:
+    """Mid-p value of McNemar's exact test that as many are lost as won, against more lost (Fagerland 2013).
+
+    >>> worse(1, 0), round(worse(10, 2), 4)
+    (0.25, 0.0112)
+    """
+    both = binom(lost + won, 0.5)
+    return float(both.sf(lost) + both.pmf(lost) / 2)
 
 
 def similarity(last: Any, before: Any, targets: Any, seed: int = 0) -> Similarity | None:
@@ -54,17 +78,62 @@ def similarity(last: Any, before: Any, targets: Any, seed: int = 0) -> Similarit
         seed: of the folds.
 
     Returns:
-        None if a class has fewer than 2 images.
+        None if fewer than two classes have two images; classes with one are left out.
 
     >>> x = np.repeat([[0.0], [1.0]], 10, 0)
     >>> similarity(0 * x, x, np.repeat([0, 1], 10)).similar
     False
     """
-    answers = [probed(features, targets, seed) for features in (last, before)]
-    right = [float((found.argmax(1) == targets).mean()) for found in answers if found is not None]
-    if len(right) < 2:
+    rows = several(targets)
+    classes, given = np.unique(targets[rows], return_inverse=True)
+    if len(classes) < 2:
         return None
-    return Similarity(right[0], right[1], len(targets))
+    answers = [probed(features[rows], given, seed) for features in (last, before)]
+    after, input_of = (found.argmax(1) == given for found in answers if found is not None)
+    return Similarity(
+        float(after.mean()),
+        float(input_of.mean()),
+        len(given),
+        lost=int((input_of & ~after).sum()),
+        won=int((after & ~input_of).sum()),
+        classes=len(classes),
+    )
+
+
+def several(targets: Any, least: int = 2) -> Any:
+    """Rows of the classes that have at least ``least`` images, (n,).
+
+    >>> several(np.array([4, 0, 4, 1]))
+    array([0, 2])
+    """
+    counts = np.bincount(targets)
+    return np.flatnonzero(counts[targets] >= least)
+
+
+def sampled(targets: Any, count: int = PROBED, seed: int = 0) -> Any:
+    """Rows to probe, sorted: evenly spread, or of some classes, where there are too many for all.
+
+    A class of which one image is taken says nothing: of 1,000 classes 100 are drawn, and ten images of each.
+
+    Args:
+        targets: classes of all images, (N,).
+        count: of rows, at most.
+        seed: of the drawn classes.
+    """
+    even = np.linspace(0, len(targets) - 1, min(count, len(targets))).astype(int)
+    kept = np.bincount(targets[even], minlength=int(targets.max()) + 1)
+    there = np.bincount(targets)
+    if (kept[there > 0] >= np.minimum(FOLDS, there[there > 0])).all() and (there[there > 0] > 1).all():
+        return even
+    draws = np.random.default_rng(seed)
+    least = FOLDS if (there >= FOLDS).sum() > 1 else 2
+    classes = np.flatnonzero(there >= least)
+    each = max(EACH, count // max(1, len(classes)))
+    chosen = draws.permutation(classes)[: max(2, count // each)]
+    order = draws.permutation(np.flatnonzero(np.isin(targets, chosen)))
+    order = order[np.argsort(targets[order], kind="stable")]
+    starts = np.searchsorted(targets[order], targets[order])
+    return np.sort(order[np.arange(len(order)) - starts < each])
 
 
 def probed(features: Any, targets: Any, seed: int, penalty: float = 1.0) -> Any | None:

@@ -57,13 +57,23 @@ def choose(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choi
     counts = dataset.class_counts()
     chosen = "finetune" in recipe.train.model_fields_set
     val = dataset.split("val")
-    if source.new_head and not chosen and source.similarity is not None and counts is not None:
-        images = len(val) if val is not None else 0
-        found.append(_finetuning(float(counts.float().median()), source.similarity, images))
-    elif source.new_head and not chosen and dataset.encoding is not None:
+    if source.new_head and not chosen and counts is not None:
+        each, images = float(counts.float().median()), len(val) if val is not None else 0
+        similarity = source.similarity
+        found.append(_unmeasured() if similarity is None else _finetuning(each, similarity, images))
+    elif source.new_head and not chosen:
         why = "every layer learns, the general ones before the last more slowly: numbers are no classes"
         found.append(Choice("train.finetune", STRATEGIES[False, False], why))
     return found
+
+
+def _unmeasured() -> Choice:
+    return Choice(
+        "train.finetune",
+        STRATEGIES[True, True],
+        "no two classes have two images each, so that no probe can say how similar the images are to the "
+        "source's: the classifier alone, which so few images can't spoil",
+    )
 
 
 def _finetuning(each: float, found: Similarity, images: int) -> Choice:
@@ -86,7 +96,12 @@ def _finetuning(each: float, found: Similarity, images: int) -> Choice:
         STRATEGIES[few, similar],
         f"{each:g} images a class ({'few' if few else 'enough'}: the line is {FEW}); a linear probe gets "
         f"{100 * found.last:.0f}% right on the source's last features, {100 * found.before:.0f}% on those of "
-        f"the stage before: {'similar' if similar else 'unlike'}, its last stage "
+        f"the stage before{_probed(found)}: {'similar' if similar else 'unlike'}, its last stage "
         f"{'helps' if similar else 'loses what these classes need'}"
         + ("; with the source's images at hand, joint learns them beside" if few and not similar else ""),
     )
+
+
+def _probed(found: Similarity) -> str:
+    """What was probed, where that says something."""
+    return "" if found.classes is None else f" ({found.images:,} images of {found.classes:,} classes)"

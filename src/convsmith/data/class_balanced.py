@@ -47,8 +47,12 @@ class ClassBalanced(Sampler[int]):
         return len(self.order)
 
     def __iter__(self) -> Iterator[int]:
+        return iter(self.rows().tolist())
+
+    def rows(self) -> Tensor:
+        """The epoch's rows as one tensor, which an iterator of numbers takes ten times the memory of."""
         draws = generator(self.seed, self.epoch)
         classes = torch.randint(len(self.counts), (len(self),), generator=draws)
         # double: a float has no room for the places of a class of a hundred million images
         places = torch.rand(len(self), generator=draws, dtype=torch.double) * self.counts[classes]
-        return iter(self.order[self.starts[classes] + places.long()].tolist())
+        return self.order[self.starts[classes] + places.long()]

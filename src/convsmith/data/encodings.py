@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 from convsmith.catalog import technique
+from convsmith.data.bells import around_mean
 from convsmith.errors import UserError
 
 Kind = Literal["numbers", "distribution"]
@@ -118,9 +119,15 @@ class Angle:
         return {}
 
 
-def _one(columns: Sequence[str], name: str) -> None:
-    if len(columns) != 1:
-        raise UserError(f"data.target {name} is for one target column; there are {len(columns)}")
+def _of_each(given: Any, columns: Sequence[str]) -> list[Any]:
+    """An option that is one value for all columns, or a list with one for each."""
+    return list(given) if isinstance(given, list | tuple) else [given] * len(columns)
+
+
+def _names(columns: Sequence[str], centers: Sequence[Tensor]) -> list[str]:
+    """Outputs by the centers of their bins; by column too, where there are several."""
+    prefixes = [f"{name} " for name in columns] if len(columns) > 1 else [""]
+    return [f"{prefix}{center:g}" for prefix, own in zip(prefixes, centers) for center in own.tolist()]
 
 
 @technique(
@@ -133,11 +140,20 @@ def _one(columns: Sequence[str], name: str) -> None:
 class GaussianBins:
     """A Gaussian around the target over evenly spaced bins, summing to 1; decoded by its mean.
 
+    The bins reach beyond the training targets, by 4 ``std`` or 6 bins (at most a quarter of them), so that
+    the Gaussian isn't cut off and somewhat larger values have a place (Geng et al. widen the range of ages
+    likewise). Where a given end does cut it off, it is shifted until its mean is the target. Of T targets
+    each has K bins of its own, which sum to 1 / T.
+
     Args:
-        columns: name of the one target.
-        bins: K.
-        std: of the Gaussian, in the target's units; None is 1.5 bins.
-        low, high: centers of the first and last bin; None takes the training targets' range.
+        columns: names of the T targets.
+        bins: K, for each target.
+        std: of the Gaussian, in the targets' units; None is 1.5 bins.
+        low, high: centers of the first and last bin, for all targets or as a list; None is beyond the
+            training targets. Values outside count as the ends.
+
+    Raises:
+        UserError: if ``low`` isn't below ``high``, or all training targets are alike.
 
     >>> encoding = GaussianBins(["age"], bins=101, std=2.0, low=0.0, high=100.0)
     >>> p = encoding.encode(torch.tensor([[30.0]]))
@@ -153,37 +169,76 @@ class GaussianBins:
         columns: Sequence[str],
         bins: Annotated[int, Ge(2)] = 40,
         std: Annotated[float, Gt(0)] | None = None,
-        low: float | None = None,
-        high: float | None = None,
+        low: float | list[float] | None = None,
+        high: float | list[float] | None = None,
     ) -> None:
-        _one(columns, "gaussian")
-        if low is not None and high is not None and low >= high:
-            raise UserError(f"data.target gaussian: low={low} must be below high={high}")
+        for name, given in (("low", low), ("high", high)):
+            if isinstance(given, list) and len(given) != len(columns):
+                raise UserError(
+                    f"data.target gaussian: {name} has {len(given)} values; there are {len(columns)} targets"
+                )
+        for one, other in zip(_of_each(low, columns), _of_each(high, columns)):
+            if one is not None and other is not None and one >= other:
+                raise UserError(f"data.target gaussian: low={one} must be below high={other}")
+        self.columns = list(columns)
         self.bins, self.std, self.low, self.high = bins, std, low, high
 
     def fit(self, values: Tensor) -> None:
-        self.low = float(values.min()) if self.low is None else self.low
-        self.high = float(values.max()) if self.high is None else self.high
-        if self.low >= self.high:
-            raise UserError(f"data.target gaussian: all training targets are {self.low}; nothing to learn")
+        ends = [
+            self._ends(own, low, high)
+            for own, low, high in zip(
+                values.double().unbind(1), _of_each(self.low, self.columns), _of_each(self.high, self.columns)
+            )
+        ]
+        lows, highs = [low for low, _ in ends], [high for _, high in ends]
+        self.low, self.high = (lows[0], highs[0]) if len(ends) == 1 else (lows, highs)
+
+    def _ends(self, values: Tensor, low: float | None, high: float | None) -> tuple[float, float]:
+        """Centers of the first and the last bin of one target."""
+        least, most = float(values.min()), float(values.max())
+        first, last = least if low is None else low, most if high is None else high
+        if first >= last:
+            raise UserError(
+                f"data.target gaussian: all training targets are {least}; nothing to learn"
+                if least == most
+                else f"data.target gaussian: the training targets are {least:g} to {most:g}, which leaves "
+                f"nothing between `low` and `high`; change them, or leave them out"
+            )
+        free = (low is None) + (high is None)
+        if not free:
+            return first, last
+        # spacing = (last - first) / (bins - 1 - free * margin), and the margin of 6 bins is 4 of 1.5 bins
+        steps = self.bins - 1
+        margin = min(6.0, steps / 4) * (last - first) / (steps - free * min(6.0, steps / 4))
+        if self.std is not None:
+            margin = max(margin, 4 * self.std)
+        return first - margin * (low is None), last + margin * (high is None)
 
     @property
-    def centers(self) -> Tensor:
+    def centers(self) -> list[Tensor]:
+        """Of the bins of each target, (K,) float64."""
         assert self.low is not None
         assert self.high is not None
-        return torch.linspace(self.low, self.high, self.bins, dtype=torch.double)
+        return [
+            torch.linspace(low, high, self.bins, dtype=torch.double)
+            for low, high in zip(_of_each(self.low, self.columns), _of_each(self.high, self.columns))
+        ]
 
     @property
     def outputs(self) -> list[str]:
-        return [f"{center:g}" for center in self.centers.tolist()]
+        return _names(self.columns, self.centers)
 
     def encode(self, values: Tensor) -> Tensor:
-        centers = self.centers
-        std = self.std or 1.5 * float(centers[1] - centers[0])
-        return (-0.5 * ((values.double() - centers) / std) ** 2).softmax(1).float()
+        parts = [
+            around_mean(values[:, [place]], centers, self.std or 1.5 * float(centers[1] - centers[0]))
+            for place, centers in enumerate(self.centers)
+        ]
+        return (torch.cat(parts, 1) / len(parts)).float()
 
     def decode(self, output: Tensor) -> Tensor:
-        return (output.softmax(1) * self.centers.to(output)).sum(1, keepdim=True)
+        shares = output.view(len(output), len(self.columns), self.bins).softmax(2)
+        found: Tensor = (shares * torch.stack(self.centers).to(output)).sum(2)
+        return found
 
     def error(self, found: Tensor, true: Tensor) -> Tensor:
         return found - true
@@ -202,11 +257,13 @@ class GaussianBins:
 class CircularBins:
     """A Gaussian of the distance around the circle over K bins, summing to 1; decoded by the mean direction.
 
+    Of T targets each has K bins of its own, which sum to 1 / T.
+
     Args:
-        columns: name of the one target.
-        bins: K; the first lies at 0.
-        period: of the circle, in the target's units.
-        std: of the Gaussian, in the target's units; None is 1.5 bins.
+        columns: names of the T targets.
+        bins: K, for each target; the first lies at 0.
+        period: of the circle, in the targets' units.
+        std: of the Gaussian, in the targets' units; None is 1.5 bins.
 
     >>> encoding = CircularBins(["angle"], bins=36)
     >>> p = encoding.encode(torch.tensor([[355.0]]))
@@ -224,10 +281,10 @@ class CircularBins:
         period: Annotated[float, Gt(0)] = 360.0,
         std: Annotated[float, Gt(0)] | None = None,
     ) -> None:
-        _one(columns, "circular")
+        self.columns = list(columns)
         self.bins, self.period = bins, period
         self.std = std or 1.5 * period / bins
-        self.outputs = [f"{center:g}" for center in self.centers.tolist()]
+        self.outputs = _names(columns, [self.centers] * len(columns))
 
     @property
     def centers(self) -> Tensor:
@@ -237,14 +294,15 @@ class CircularBins:
         """Do nothing: there is nothing to fit."""
 
     def encode(self, values: Tensor) -> Tensor:
-        away = around(values.double() - self.centers, self.period)
-        return (-0.5 * (away / self.std) ** 2).softmax(1).float()
+        away = around(values.double()[:, :, None] - self.centers, self.period)
+        shares = (-0.5 * (away / self.std) ** 2).softmax(2)
+        return (shares.flatten(1) / len(self.columns)).float()
 
     def decode(self, output: Tensor) -> Tensor:
         turn = self.centers.to(output) * (2 * math.pi / self.period)
-        share = output.softmax(1)
-        direction = torch.atan2((share * turn.sin()).sum(1), (share * turn.cos()).sum(1))
-        return (direction * (self.period / (2 * math.pi))).remainder(self.period)[:, None]
+        share = output.view(len(output), len(self.columns), self.bins).softmax(2)
+        direction = torch.atan2((share * turn.sin()).sum(2), (share * turn.cos()).sum(2))
+        return (direction * (self.period / (2 * math.pi))).remainder(self.period)
 
     def error(self, found: Tensor, true: Tensor) -> Tensor:
         return around(found - true, self.period)

@@ -45,7 +45,12 @@ class LabelShuffling(Sampler[int]):
         return self.longest * len(self.groups)
 
     def __iter__(self) -> Iterator[int]:
+        return iter(self.rows().tolist())
+
+    def rows(self) -> Tensor:
+        """The epoch's rows as one tensor, which an iterator of numbers takes ten times the memory of."""
         draws = generator(self.seed, self.epoch)
-        lists = [group[torch.randperm(self.longest, generator=draws) % len(group)] for group in self.groups]
-        everything = torch.cat(lists)
-        return iter(everything[torch.randperm(len(everything), generator=draws)].tolist())
+        table = torch.empty(len(self.groups), self.longest, dtype=torch.long)
+        for group, line in zip(self.groups, table):
+            line.copy_(group[torch.randperm(self.longest, generator=draws) % len(group)])
+        return table.flatten()[torch.randperm(table.numel(), generator=draws)]

@@ -6,13 +6,17 @@ import math
 from collections.abc import Iterator
 from typing import Annotated
 
+import numpy as np
 import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 from torch.utils.data import Sampler
 
 from convsmith.catalog import technique
-from convsmith.data.shuffle import by_class, generator
+from convsmith.data.shuffle import by_class, generator, scrambled
+
+# Cells of the table of an epoch that are shuffled at once.
+SOME = 1 << 20
 
 
 class Quota(Sampler[int]):
@@ -45,23 +49,30 @@ class Quota(Sampler[int]):
         return self.quota * len(self.groups)
 
     def __iter__(self) -> Iterator[int]:
-        columns = [self._taken(number) for number in range(len(self.groups))]
+        return iter(self.rows().tolist())
+
+    def rows(self) -> Tensor:
+        """The epoch's rows as one tensor, which an iterator of numbers takes ten times the memory of."""
+        table = torch.empty(self.quota, len(self.groups), dtype=torch.long)
+        for number, column in enumerate(table.unbind(1)):
+            column.copy_(self._taken(number))
         # Row i holds the i-th image of each class: shuffled within, so that no batch lacks a class.
-        table = torch.stack(columns, 1)
-        places = torch.rand(table.shape, generator=generator(self.seed, self.epoch)).argsort(1)
-        return iter(table.gather(1, places).flatten().tolist())
+        draws = generator(self.seed, self.epoch)
+        for some in torch.split(table, max(1, SOME // len(self.groups))):
+            some.copy_(some.gather(1, torch.rand(some.shape, generator=draws).argsort(1)))
+        return table.flatten()
 
     def _taken(self, number: int) -> Tensor:
         """Take this epoch's part of a class's endless sequence of shuffled images."""
         group = self.groups[number]
         first = self.epoch * self.quota
-        cycles = range(first // len(group), (first + self.quota - 1) // len(group) + 1)
-        orders = [
-            torch.randperm(len(group), generator=generator(self.seed, number, cycle)) for cycle in cycles
-        ]
-        start = first - cycles[0] * len(group)
-        places = torch.cat(orders)[start : start + self.quota]
-        return group.index_select(0, places)
+        n = len(group)
+        cycles = range(first // n, (first + self.quota - 1) // n + 1)
+        # A class of a few images goes round thousands of times: all rounds are sorted at once.
+        counter = np.arange(cycles[0] * n, (cycles[-1] + 1) * n, dtype=np.uint64)
+        places = scrambled((self.seed, number), counter).reshape(len(cycles), n).argsort(1).reshape(-1)
+        start = first - cycles[0] * n
+        return group[torch.from_numpy(places[start : start + self.quota])]
 
 
 def _sizes(targets: Tensor) -> tuple[int, int]:

@@ -65,10 +65,14 @@ class RepeatFactor(Sampler[int]):
         return self.count
 
     def __iter__(self) -> Iterator[int]:
+        return iter(self.rows().tolist())
+
+    def rows(self) -> Tensor:
+        """The epoch's rows as one tensor, which an iterator of numbers takes ten times the memory of."""
         draws = generator(self.seed, self.epoch)
         order = torch.randperm(len(self.factors), generator=draws)
         # Systematic rounding: each image floor or ceil of its factor, with the right mean, and a fixed sum.
         ends = (self.factors[order].cumsum(0) + torch.rand((), generator=draws).double()).floor().long()
         ends[-1] = self.count
         rows = order.repeat_interleave(ends.diff(prepend=ends.new_zeros(1)))
-        return iter(rows[torch.randperm(self.count, generator=draws)].tolist())
+        return rows[torch.randperm(self.count, generator=draws)]

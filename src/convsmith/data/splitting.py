@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -76,17 +75,18 @@ def stratified(labels: Sequence[str], val: float, seed: int, *, strict: bool = T
     Raises:
         UserError: if ``strict`` and a class has one image.
     """
-    counts = Counter(labels)
+    groups: dict[str, list[int]] = {}
+    for row, label in enumerate(labels):
+        groups.setdefault(label, []).append(row)
     draws = generator(seed)
-    for label, count in sorted(counts.items()):
-        if strict and count < 2 and len(counts) > 1:
+    for label, rows in sorted(groups.items()):
+        if strict and len(rows) < 2 and len(groups) > 1:
             raise UserError(
-                f"class {label!r} has {count} image; a split needs at least 2. Add images or drop it with "
-                f"`data.exclude=[{label}]`"
+                f"class {label!r} has {len(rows)} image; a split needs at least 2. Add images or drop it "
+                f"with `data.exclude=[{label}]`"
             )
     chosen = [False] * len(labels)
-    for label in sorted(counts):
-        rows = [row for row, own in enumerate(labels) if own == label]
+    for _, rows in sorted(groups.items()):
         if len(rows) < 2:
             continue
         share = min(len(rows) - 1, max(1, round(val * len(rows))))

@@ -188,7 +188,9 @@ def evaluate_split(
     if encoding.kind == "distribution":
         shares = encoding.encode(values).double()
         divergences = entropy(shares.numpy(), outputs.softmax(1).numpy(), axis=1)
-        modes = (outputs.argmax(1) == shares.argmax(1)).numpy()
+        # one distribution for each of several numbers
+        each = (len(values), len(predictor.columns) if encoding.numeric else 1, -1)
+        modes = (outputs.view(each).argmax(2) == shares.view(each).argmax(2)).all(1).numpy()
     return NumberEvaluation(
         split=name,
         columns=predictor.columns,

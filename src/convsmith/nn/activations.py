@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from convsmith.catalog import technique
 from convsmith.errors import UserError
+from convsmith.nn.precision import cast, wide
 
 
 @technique("activation", "relu", source="Nair & Hinton 2010", chapter="1 基本部件 layers", use="the default")
@@ -73,7 +74,8 @@ class _RReLU(nn.RReLU):
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training:
-            return super().forward(input)
+            # torch draws none in float16 on a CPU
+            return cast(super().forward(wide(input)), input.dtype)
         return F.leaky_relu(input, (self.lower + self.upper) / 2, self.inplace)
 
 

@@ -13,6 +13,7 @@ from torchvision.ops import deform_conv2d
 
 from convsmith.catalog import technique
 from convsmith.nn.computed import write_
+from convsmith.nn.precision import cast, wide, without_autocast
 
 
 @technique(
@@ -57,6 +58,13 @@ class _Offsets(nn.Conv2d):
         assert self.bias is not None
         write_(self, torch.zeros_like(self.weight))
         write_(self, torch.zeros_like(self.bias), "bias")
+
+    def forward(self, input: Tensor) -> Tensor:
+        # Places in pixels: half precision knows no tenth of a pixel beyond the first hundred.
+        assert self.bias is not None
+        with without_autocast(input.device):
+            found: Tensor = self._conv_forward(wide(input), wide(self.weight), wide(self.bias))
+        return found
 
 
 @technique(
@@ -106,20 +114,19 @@ class DeformableConv2d(nn.Conv2d):
         mask = 2 * raw.sigmoid() if self.modulated else None
         # The operator has no ONNX counterpart that runtimes carry everywhere; bilinear sampling has.
         convolve = _by_sampling if torch.compiler.is_exporting() else deform_conv2d
-        # Autocast doesn't know the operator on every device.
-        weight = self.weight  # read once: a parametrized one is computed at each reading
+        weight = wide(self.weight)  # read once: a parametrized one is computed at each reading
         like = weight.dtype
         y: Tensor = convolve(
-            x.to(like),
-            offset.to(like),
+            cast(x, like),
+            cast(offset, like),
             weight,
-            self.bias,
+            None if self.bias is None else wide(self.bias),
             self.stride,
             _pair(self.padding),
             self.dilation,
-            None if mask is None else mask.to(like),
+            None if mask is None else cast(mask, like),
         )
-        return y
+        return cast(y, x.dtype)
 
 
 def _pair(padding: str | tuple[int, ...]) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from convsmith.catalog import technique
+from convsmith.nn.precision import cast, wide, without_autocast
 
 
 @technique(
@@ -91,7 +92,8 @@ class LocalResponseNorm(nn.Module):
     """x / (k + alpha * sum of x^2 over the ``size`` channels around)^beta, the paper's formula and values.
 
     torch and Caffe divide ``alpha`` by ``size``; here it is the paper's own. The sum is a convolution with a
-    band of ones: a quarter of the time of torch's layer on a CPU (benchmarks/blocks.py), and half precision.
+    band of ones: a quarter of the time of torch's layer on a CPU (benchmarks/blocks.py). In half precision it
+    is computed in float32: squares of values above 255 exceed float16. With k = 0, zeros stay 0.
 
     >>> layer = LocalResponseNorm(2, size=3, alpha=1.0, beta=0.5, k=0.0)
     >>> layer(torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)).flatten().tolist()
@@ -120,8 +122,13 @@ class LocalResponseNorm(nn.Module):
             # Channels were removed: torch-pruning takes this convolution for an elementwise operation, since
             # no module holds it. A leading block of a band matrix is the band matrix of fewer channels.
             band = band[: x.shape[1], : x.shape[1]]
-        energy = F.conv2d(x * x, band * self.alpha)
-        return x * (self.k + energy).pow(-self.beta)
+        exact = wide(x)
+        with without_autocast(x.device):
+            energy = self.k + F.conv2d(exact * exact, cast(band, exact.dtype) * self.alpha)
+        if self.k == 0:
+            # 0 / 0, and a slope without a bound around it: no energy, no response
+            energy = torch.where(energy > 0, energy, torch.inf)
+        return cast(exact * energy.pow(-self.beta), x.dtype)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
@@ -135,7 +142,10 @@ class LocalResponseNorm(nn.Module):
     use="only the direction of the features counts",
 )
 class L2Norm(nn.Module):
-    """x / max(||x||_2, eps) over the channels of each place, times one learned scale a channel.
+    """x / ||x||_2 over the channels of each place, times one learned scale a channel.
+
+    A vector no longer than ``eps`` has no direction: it becomes 0, and gets no gradient. Computed in at
+    least float32.
 
     >>> import torch
     >>> L2Norm(2, scale=10.0)(torch.tensor([[3.0, 4.0]])).tolist()
@@ -150,7 +160,10 @@ class L2Norm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(x, dim=1, eps=self.eps) * self.weight.view(-1, *[1] * (x.ndim - 2))
+        exact = wide(x)
+        length = torch.linalg.vector_norm(exact, dim=1, keepdim=True)
+        length = torch.where(length > self.eps, length, torch.inf)
+        return cast(exact / length * self.weight.view(-1, *[1] * (x.ndim - 2)), x.dtype)
 
 
 @technique(

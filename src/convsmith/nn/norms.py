@@ -12,6 +12,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 from convsmith.catalog import technique
+from convsmith.nn.precision import wide
 
 VectorNorm = Callable[..., Tensor]  # x, dim=-1: (..., n) to (...)
 MatrixNorm = Callable[[Tensor], Tensor]  # (..., m, n) to (...)
@@ -52,7 +53,8 @@ def total(tensors: Iterable[Tensor], p: float) -> Tensor:
     >>> total([torch.ones(2, 2), torch.ones(1)], 1)
     tensor([4., 1.])
     """
-    return torch.stack(list(torch._foreach_norm(list(tensors), p)))
+    # wide: the sum of a million half-precision weights ends at 65504
+    return torch.stack(list(torch._foreach_norm([wide(x) for x in tensors], p)))
 
 
 def by_unit(weight: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from convsmith.catalog import technique
 from convsmith.nn.pooling import Window, taps
+from convsmith.nn.precision import cast, wide
 
 
 @technique(
@@ -25,11 +26,12 @@ from convsmith.nn.pooling import Window, taps
 class PNormPool2d(Window):
     """(sum |x|^p)^(1/p) of each window; p is fixed, or learned as 1 + softplus of a parameter.
 
-    Values are divided by the window's largest first, so that no p overflows. Differentiable once.
+    Values are divided by the window's largest first, so that no p overflows; half precision is computed in
+    float32. Differentiable once.
 
     Args:
         p: >= 1; at p = 1 the sum of absolute values, at p = inf their maximum.
-        learn: p is a parameter, which starts at ``p`` and stays above 1.
+        learn: p is a parameter, which starts at ``p`` and never falls below 1.
 
     >>> PNormPool2d(2, p=2.0)(torch.tensor([[[[3.0, 0.0], [0.0, -4.0]]]]))
     tensor([[[[5.]]]])
@@ -65,15 +67,16 @@ class PNormPool2d(Window):
 
 def p_norm_pool(x: Tensor, p: float | Tensor, kernel: int, stride: int) -> Tensor:
     """(sum |x|^p)^(1/p) of each window of (N, C, H, W); gradients for x, and for p if it is a tensor."""
+    exact = wide(x)
     if not isinstance(p, Tensor):
         if math.isinf(p):
             return F.max_pool2d(x.abs(), kernel, stride)
         if p == 1:
-            return F.avg_pool2d(x.abs(), kernel, stride, divisor_override=1)
+            return cast(F.avg_pool2d(exact.abs(), kernel, stride, divisor_override=1), x.dtype)
         if not (torch.is_grad_enabled() and x.requires_grad):
-            return _p_norm(x, p, kernel, stride)
-    pooled: Tensor = _PNorm.apply(x, p, kernel, stride)
-    return pooled
+            return cast(_p_norm(exact, p, kernel, stride), x.dtype)
+    pooled: Tensor = _PNorm.apply(exact, wide(p) if isinstance(p, Tensor) else p, kernel, stride)
+    return cast(pooled, x.dtype)
 
 
 def _p_norm(x: Tensor, p: float | Tensor, kernel: int, stride: int) -> Tensor:
@@ -93,7 +96,8 @@ def _power(x: Tensor, p: float | Tensor) -> Tensor:
         return x.pow(p)
     if not isinstance(p, Tensor) and p == 4:
         return x.square().square()
-    return x.log().mul(p).exp()
+    # the clamp: 0^0 is 1, where the logarithm alone would give 0 * inf
+    return x.clamp_min(torch.finfo(x.dtype).tiny).log().mul(p).exp()
 
 
 class _PNorm(torch.autograd.Function):

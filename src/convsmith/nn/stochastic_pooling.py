@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from convsmith.catalog import technique
 from convsmith.nn.pooling import Window, taps
+from convsmith.nn.precision import cast, wide
 
 
 @technique(
@@ -57,8 +58,7 @@ def stochastic_pool(x: Tensor, kernel: int, stride: int, generator: torch.Genera
 
 def _draw(x: Tensor, kernel: int, stride: int, generator: torch.Generator | None) -> Tensor:
     """Which place of each window is drawn, in 0 .. kernel^2 - 1, as bytes."""
-    # half precision would round the small probabilities away
-    x = x.float() if x.dtype.itemsize < 4 else x
+    x = wide(x)  # half precision would round the small probabilities away
     *values, last = taps(x, kernel, stride)
     total = torch.zeros_like(last, memory_format=torch.preserve_format)
     for value in (*values, last):
@@ -106,6 +106,7 @@ class _Pick(torch.autograd.Function):
 
 def expected_pool(x: Tensor, kernel: int, stride: int) -> Tensor:
     """The mean of :func:`stochastic_pool`'s draws, sum(a^2) / sum(a), 0 where all is 0."""
-    mean, squares = F.avg_pool2d(x, kernel, stride), F.avg_pool2d(x * x, kernel, stride)
+    exact = wide(x)
+    mean, squares = F.avg_pool2d(exact, kernel, stride), F.avg_pool2d(exact * exact, kernel, stride)
     # where() before the division, else its gradient is NaN
-    return torch.where(mean > 0, squares / torch.where(mean > 0, mean, 1), 0)
+    return cast(torch.where(mean > 0, squares / torch.where(mean > 0, mean, 1), 0), x.dtype)

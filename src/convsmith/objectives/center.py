@@ -9,6 +9,8 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from convsmith.catalog import technique
+from convsmith.nn.precision import wide
+from convsmith.objectives.mean import mean
 
 
 @technique(
@@ -55,10 +57,11 @@ class CenterLoss(nn.Module):
 
     def forward(self, features: Tensor, target: Tensor) -> Tensor:
         # indexed, so a copy: the update below leaves this loss's gradient alone
-        distances = features - self.centers[target].to(features.dtype)
+        features = wide(features)
+        distances = features - self.centers[target]
         if self.training:
             self.move(features.detach(), target)
-        return distances.square().sum(1).mean() * (self.weight / 2)
+        return mean(distances.square().sum(1)) * (self.weight / 2)
 
     @torch.no_grad()
     def move(self, features: Tensor, target: Tensor) -> None:

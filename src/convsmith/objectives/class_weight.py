@@ -17,10 +17,13 @@ from convsmith.objectives.costs import confusion_counts
 def normalized(weights: Tensor, counts: Tensor) -> Tensor:
     """Scale the weights to a mean of 1 over the training images, so that the learning rate stays right.
 
+    Classes without training images have no part in the mean; without any image the weights stay.
+
     >>> normalized(torch.tensor([1.0, 3.0]), torch.tensor([1, 1]))
     tensor([0.5000, 1.5000])
     """
-    return weights * (counts.sum() / (weights * counts).sum())
+    total = (weights * counts).sum()
+    return weights * (counts.sum() / total) if total > 0 else weights
 
 
 @technique(
@@ -34,13 +37,13 @@ def inverse(counts: Tensor, power: Annotated[float, Ge(0)] = 1.0) -> Tensor:
     """w_k ~ n_k^-power.
 
     Args:
-        counts: training images of each class, (K,).
+        counts: training images of each class, (K,); a class without any weighs as one with a single image.
         power: 1 weighs all classes alike, 0.5 is halfway, 0 weighs all images alike.
 
     >>> inverse(torch.tensor([30, 10]))
     tensor([0.6667, 2.0000])
     """
-    return normalized(counts.float().pow(-power), counts)
+    return normalized(counts.float().clamp_min(1).pow(-power), counts)
 
 
 @technique(
@@ -54,7 +57,7 @@ def effective_number(counts: Tensor, beta: Annotated[float, Ge(0), Lt(1)] = 0.99
     """w_k ~ (1 - beta) / (1 - beta^n_k): images overlap, the next one of a large class says less.
 
     Args:
-        counts: training images of each class, (K,).
+        counts: training images of each class, (K,); a class without any weighs as one with a single image.
         beta: 0 weighs all images alike; towards 1 it becomes ``inverse``. The paper takes 0.9 to 0.9999.
 
     >>> effective_number(torch.tensor([1, 1000]), beta=0.0)
@@ -62,7 +65,7 @@ def effective_number(counts: Tensor, beta: Annotated[float, Ge(0), Lt(1)] = 0.99
     """
     counts = counts.double()
     # expm1, log1p: 1 - beta^n loses its digits for beta near 1
-    effective = -torch.expm1(counts * torch.log1p(torch.tensor(-(1 - beta), dtype=torch.double)))
+    effective = -torch.expm1(counts.clamp_min(1) * torch.log1p(torch.tensor(-(1 - beta), dtype=torch.double)))
     return normalized(1 / effective, counts).float()
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch.nn.functional as F
 from annotated_types import Ge, Lt
-from torch import nn
+from torch import Tensor, nn
 
 from convsmith.catalog import technique
+from convsmith.nn.precision import wide
+from convsmith.objectives.mean import mean
 
 
 @technique(
@@ -34,3 +37,8 @@ class CrossEntropy(nn.CrossEntropyLoss):
 
     def __init__(self, smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0) -> None:
         super().__init__(label_smoothing=smoothing)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return mean(
+            F.cross_entropy(wide(input), target, reduction="none", label_smoothing=self.label_smoothing)
+        )

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convsmith.catalog import technique
+from convsmith.nn.precision import wide
+from convsmith.objectives.mean import mean
 
 
 def divergence(input: Tensor, target: Tensor) -> Tensor:
@@ -15,7 +17,7 @@ def divergence(input: Tensor, target: Tensor) -> Tensor:
     >>> divergence(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
     tensor([0.])
     """
-    return F.kl_div(F.log_softmax(input, 1), target, reduction="none").sum(1)
+    return F.kl_div(F.log_softmax(wide(input), 1), wide(target), reduction="none").sum(1)
 
 
 @technique(
@@ -36,4 +38,4 @@ class KLDivergence(nn.Module):
     targets = ("distribution",)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return divergence(input, target).mean()
+        return mean(divergence(input, target))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from convsmith.catalog import technique
+from convsmith.nn.precision import wide
+from convsmith.objectives.mean import mean
 
 
 @technique(
@@ -36,5 +37,4 @@ class ExpectedCost(nn.Module):
         self.weight = weight
 
     def forward(self, input: Tensor, target: Tensor, costs: Tensor) -> Tensor:
-        posteriors = input.softmax(1, dtype=torch.promote_types(input.dtype, torch.float32))
-        return (posteriors * costs).sum(1).mean() * self.weight
+        return mean((wide(input).softmax(1) * wide(costs)).sum(1)) * self.weight

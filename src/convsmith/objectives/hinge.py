@@ -8,6 +8,8 @@ from annotated_types import Gt, Lt
 from torch import Tensor, nn
 
 from convsmith.catalog import technique
+from convsmith.nn.precision import wide
+from convsmith.objectives.mean import mean
 
 
 def margins(input: Tensor, target: Tensor) -> Tensor:
@@ -69,8 +71,8 @@ class Hinge(nn.Module):
         self.squared = squared
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        losses = hinge(margins(input, target), self.margin)
-        return (losses.square() if self.squared else losses).mean()
+        losses = hinge(margins(wide(input), target), self.margin)
+        return mean(losses.square() if self.squared else losses)
 
 
 @technique(
@@ -101,4 +103,4 @@ class Ramp(nn.Module):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         s = -1 / (input.shape[1] - 1) if self.s is None else self.s
-        return ramp(margins(input, target), s).mean()
+        return mean(ramp(margins(wide(input), target), s))

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from convsmith.catalog import technique
 from convsmith.errors import UserError
+from convsmith.nn.precision import wide
+from convsmith.objectives.mean import mean
 
 
 def psi(cosine: Tensor, m: int) -> Tensor:
@@ -85,7 +87,7 @@ class LargeMarginSoftmax(nn.Module):
                 f"large_margin needs a net that ends in a fully connected layer; this one's classifier is a "
                 f"{type(head).__name__}. Take another net, or cross_entropy"
             )
-        weight = head.weight[target]
+        logits, features, weight = wide(input), wide(features), wide(head.weight[target])
         length = weight.norm(dim=1) * features.norm(dim=1)
         # The square root has no gradient at zero, and a zero vector has no angle.
         cosine = ((weight * features).sum(1) / length.clamp_min(1e-12)).clamp(-1, 1)
@@ -93,8 +95,8 @@ class LargeMarginSoftmax(nn.Module):
         if self.training:
             self.updates += 1
         shift = length * (psi(cosine, self.m) - cosine) / (1 + strength)
-        own = F.one_hot(target, input.shape[1]).to(input.dtype)
-        return F.cross_entropy(input + own * shift[:, None], target)
+        own = F.one_hot(target, logits.shape[1]).to(logits.dtype)
+        return mean(F.cross_entropy(logits + own * shift[:, None], target, reduction="none"))
 
     def _lambda(self) -> Tensor:
         return (self.start * (1 + self.decay * self.updates) ** -self.power).clamp_min(self.end)

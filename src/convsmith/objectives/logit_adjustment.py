@@ -9,6 +9,12 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from convsmith.catalog import technique
+from convsmith.nn.precision import wide
+from convsmith.objectives.mean import mean
+
+# Logarithm of the prior of a class without images: out of the softmax, as -inf would be, but 0 * it is 0.
+# float16 holds it.
+ABSENT = -1e4
 
 
 @technique(
@@ -21,7 +27,8 @@ from convsmith.catalog import technique
 class LogitAdjustment(nn.Module):
     """Cross-entropy of input + tau log(prior): its minimum ranks classes as if all were as frequent.
 
-    In evaluation the logits stay as they are. The target may also be a distribution (N, K).
+    In evaluation the logits stay as they are. The target may also be a distribution (N, K). A class without
+    training images is left out.
 
     Args:
         counts: training images of each class, (K,).
@@ -38,7 +45,9 @@ class LogitAdjustment(nn.Module):
 
     def __init__(self, counts: Tensor, tau: Annotated[float, Ge(0)] = 1.0) -> None:
         super().__init__()
-        self.register_buffer("adjustment", tau * (counts.float() / counts.sum()).log())
+        prior = counts.float() / counts.sum().clamp_min(1)
+        self.register_buffer("adjustment", tau * prior.log().clamp_min(ABSENT))
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(input + self.adjustment if self.training else input, target)
+        logits = wide(input) + self.adjustment if self.training else wide(input)
+        return mean(F.cross_entropy(logits, target, reduction="none"))

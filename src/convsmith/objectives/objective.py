@@ -23,7 +23,9 @@ class Objective(nn.Module):
 
     A term is any module; the names of its forward's arguments say what it reads: ``input`` (logits
     (N, K)), ``features`` (N, D), ``target`` (N,), ``costs`` (N, K) of each decision, ``images``
-    (N, C, H, W), ``head``, ``model``. torch's own losses fit as they are.
+    (N, C, H, W), ``head``, ``model``. torch's own losses fit as they are. Terms stay in float32 where the net
+    is moved to half precision: centers and counters would lose their small steps. Of no images, terms that
+    are means over images are 0.
 
     Args:
         terms: modules by name.
@@ -49,9 +51,23 @@ class Objective(nn.Module):
         return frozenset(name for reads in self.reads.values() for name in reads)
 
     def forward(self, **seen: Any) -> dict[str, Tensor]:
-        return {
+        found = {
             name: term(**{word: seen[word] for word in self.reads[name]}) for name, term in self.terms.items()
         }
+        if len(seen.get("target", (1,))):
+            return found
+        # Foreign terms, torch's own among them, give NaN for no images.
+        nothing = seen["input"].sum()
+        return {name: nothing if self.per_image(name) else value for name, value in found.items()}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Objective:
+        def kept(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            narrower = moved.is_floating_point() and moved.dtype.itemsize < min(4, tensor.dtype.itemsize)
+            return tensor.to(moved.device) if narrower else moved
+
+        super()._apply(kept, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def per_image(self, name: str) -> bool:
         """Whether a term is a mean over images, rather than a property of the net alone."""

@@ -9,6 +9,8 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from convsmith.catalog import technique
+from convsmith.nn.precision import wide
+from convsmith.objectives.mean import mean
 
 # The median absolute deviation of a Gaussian times this is its standard deviation.
 MAD_TO_STD = 1.4826
@@ -21,7 +23,7 @@ MAD_TO_STD = 1.4826
     chapter="8 目标函数 objectives",
     use="the default for regression: errors are Gaussian",
 )
-class SquaredError(nn.MSELoss):
+class SquaredError(nn.Module):
     """Mean of (input - target)^2, the l2 loss.
 
     >>> SquaredError()(torch.tensor([[1.0]]), torch.tensor([[3.0]]))
@@ -30,8 +32,8 @@ class SquaredError(nn.MSELoss):
 
     targets = ("numbers",)
 
-    def __init__(self) -> None:
-        super().__init__()
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return mean((wide(input) - target).square())
 
 
 @technique(
@@ -41,7 +43,7 @@ class SquaredError(nn.MSELoss):
     chapter="8 目标函数 objectives",
     use="regression with outliers: the median instead of the mean",
 )
-class AbsoluteError(nn.L1Loss):
+class AbsoluteError(nn.Module):
     """Mean of |input - target|, the l1 loss.
 
     >>> AbsoluteError()(torch.tensor([[1.0]]), torch.tensor([[3.0]]))
@@ -50,8 +52,8 @@ class AbsoluteError(nn.L1Loss):
 
     targets = ("numbers",)
 
-    def __init__(self) -> None:
-        super().__init__()
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return mean((wide(input) - target).abs())
 
 
 def biweight(residual: Tensor, c: float) -> Tensor:
@@ -91,7 +93,9 @@ class Tukey(nn.Module):
         self.c = c
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        residual = input - target
+        if not len(input):  # no images, no median
+            return mean(input)
+        residual = wide(input) - target
         with torch.no_grad():
             middle = residual.median(0).values
             deviation = MAD_TO_STD * (residual - middle).abs().median(0).values

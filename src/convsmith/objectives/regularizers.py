@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from convsmith.catalog import technique
 from convsmith.nn import norms, units
 from convsmith.nn.manners import classifier
+from convsmith.nn.precision import wide
 from convsmith.nn.weights import EVERY, places
 
 
@@ -136,8 +137,10 @@ class ClassifierNoise:
         if not head.training:
             return None
         (features,) = inputs
-        self.deviation = self.ratio * features.detach().square().mean().sqrt()
-        return (features + self.deviation * torch.randn_like(features),)
+        if not len(features):  # of which a process may have none, see objectives.mean
+            return None
+        self.deviation = self.ratio * wide(features.detach()).square().mean().sqrt()
+        return (features + (self.deviation * torch.randn_like(features)).to(features.dtype),)
 
     def figure(self) -> Tensor:
         return self.deviation

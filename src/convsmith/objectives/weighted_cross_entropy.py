@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from convsmith import catalog
 from convsmith.catalog import Kind, Spec, technique
+from convsmith.nn.precision import wide
+from convsmith.objectives.mean import mean
 
 
 @technique(
@@ -54,6 +56,8 @@ class WeightedCrossEntropy(nn.Module):
         self.register_buffer("weight", weight)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        losses = F.cross_entropy(input, target, reduction="none", label_smoothing=self.smoothing)
-        weights = target.to(self.weight) @ self.weight if target.ndim == 2 else self.weight[target]
-        return (losses * weights).mean()
+        losses = F.cross_entropy(wide(input), target, reduction="none", label_smoothing=self.smoothing)
+        weight = wide(self.weight)
+        # a sum of products, not a matrix product, which autocast would round
+        weights = (target * weight).sum(1) if target.ndim == 2 else weight[target]
+        return mean(losses * weights)

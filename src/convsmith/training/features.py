@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convsmith.data.batches import Batch, Batches
+from convsmith.data.pixels import free_memory
 from convsmith.data.scan import Track
 from convsmith.data.shuffle import generator
 from convsmith.nn import manners
@@ -127,11 +128,11 @@ class FeatureBatches:
             place = everyone[feed.rank :: feed.world].to(self.views.device)
             view = view.to(self.views.device)
             yield Batch(
-                images=self.views[view, place],
-                targets=self.targets[view, place],
+                images=self.views[view, place].to(feed.device, non_blocking=True),
+                targets=self.targets[view, place].to(feed.device, non_blocking=True),
                 share=len(place) * feed.world / len(everyone),
                 count=len(place),
-                costs=feed.costs_of(place),
+                costs=feed.costs_of(place.to(feed.device)),
             )
 
     def sample(self, count: int) -> FeatureBatches:
@@ -146,35 +147,81 @@ def computed(
 ) -> FeatureBatches | None:
     """Compute the features of all images of ``feed``: one plain view, then augmented ones if there are any.
 
-    Every process computes all features, since any process may get any image.
+    Each process computes its share of every batch, and all get all features, since any may get any image
+    later. They are written into one tensor, which lies with the net, or in main memory if there is no room.
 
     Returns:
         None if not even one view fits into half of the free memory.
     """
     views = views if feed.augment is not None else 1
-    size = 4 * len(feed.split) * manners.num_features(net)
-    views = min(views, int(psutil.virtual_memory().available / 2 // size))
+    classes = _mixed_classes(feed) if views > 1 else 0
+    device, views = _place(
+        net, len(feed.split) * (4 * manners.num_features(net) + max(8, 4 * classes)), views
+    )
     if views < 1:
         return None
     net.eval()
-    vectors, targets = [], []
+    # Made here, not in inference mode: autograd can't save tensors that were made there.
+    vectors = torch.zeros(views, len(feed.split), manners.num_features(net), device=device)
+    targets: Tensor | None = None
     for view in range(views):
         # The first view is plain, as images are at prediction time. In the
         # others images are mixed with their neighbors, which must not all be of their class.
         draws = generator(feed.seed, view)
         places = torch.randperm(len(feed.split), generator=draws) if view else torch.arange(len(feed.split))
         pictures = feed.in_order(plain=view == 0, places=places)
-        own, wanted = [], []
-        for batch in track(pictures.epoch(view), len(pictures), f"Features {view + 1}/{views}"):
+        if _processes() > 1:
+            pictures.rank, pictures.world = feed.rank, feed.world
+        parts = places.tensor_split(len(pictures))
+        for part, batch in zip(
+            parts, track(pictures.epoch(view), len(pictures), f"Features {view + 1}/{views}")
+        ):
+            wanted = batch.targets
+            if classes and wanted.ndim == 1:
+                # Mixed images have distributions as targets, so the plain ones beside them need them too.
+                wanted = F.one_hot(wanted, classes).float()
+            if targets is None:
+                targets = torch.zeros(
+                    views, len(places), *wanted.shape[1:], dtype=wanted.dtype, device=device
+                )
+            if not len(wanted):  # a batch of fewer images than processes
+                continue
+            own = (part[feed.rank :: feed.world] if _processes() > 1 else part).to(device)
             with fabric.autocast():
-                own.append(features(net, fabric.strategy.precision.convert_input(batch.images)))
-            wanted.append(batch.targets)
-        back = places.argsort().to(own[0].device)
-        vectors.append(torch.cat(own)[back])
-        targets.append(torch.cat(wanted)[back])
-    if targets[-1].ndim > targets[0].ndim:
-        # Mixed images have distributions as targets, so the plain images beside them need distributions too.
-        classes = targets[-1].shape[1]
-        targets = [t if t.ndim == 2 else F.one_hot(t, classes).to(targets[-1]) for t in targets]
-    # Cloned: autograd can't save tensors that were made in inference mode.
-    return FeatureBatches(feed, torch.stack(vectors).clone(), torch.stack(targets).clone())
+                found = features(net, fabric.strategy.precision.convert_input(batch.images))
+            vectors[view, own] = found.to(device)
+            targets[view, own] = wanted.to(device)
+    assert targets is not None
+    if _processes() > 1:
+        for tensor in (*vectors, *targets):  # a view at a time: what isn't one's own is zero
+            torch.distributed.all_reduce(tensor)
+    return FeatureBatches(feed, vectors, targets)
+
+
+def _mixed_classes(feed: Batches) -> int:
+    """Number of classes, where augmentation mixes images of them; else 0."""
+    return feed.augment.num_classes if getattr(feed.augment, "mixings", None) else 0  # type: ignore[union-attr]
+
+
+def _processes() -> int:
+    return int(torch.distributed.get_world_size()) if torch.distributed.is_initialized() else 1
+
+
+def free(device: torch.device) -> int:
+    """Bytes free where a device's tensors lie, for this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    # Processes of one machine take from the same memory.
+    return free_memory() // _processes()
+
+
+def _place(net: nn.Module, size: int, views: int) -> tuple[torch.device, int]:
+    """Where features go, and how many views of ``size`` bytes: what fits into half of the free memory."""
+    home = next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
+    for device in dict.fromkeys((home, torch.device("cpu"))):
+        fit = torch.tensor(min(views, free(device) // 2 // size), device=home)
+        if _processes() > 1:
+            torch.distributed.all_reduce(fit, torch.distributed.ReduceOp.MIN)
+        if fit >= 1:
+            break
+    return device, int(fit)

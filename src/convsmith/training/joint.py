@@ -15,15 +15,23 @@ from convsmith.catalog import Place, technique
 from convsmith.data.batches import Batches, Split
 from convsmith.data.dataset import Dataset
 from convsmith.data.opened import open_data
+from convsmith.data.shuffle import generator
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.nn.manners import features
 from convsmith.nn.patterns import gabor
 from convsmith.training.finetune import AllStages, Pace
+from convsmith.training.machine import first_alone
 
 BINS = 16
 # Wavelengths of the Gabor filters in pixels, and the number of directions of each (as Ge & Yu).
 WAVELENGTHS, DIRECTIONS = (3.0, 4.5, 6.0, 9.0), 6
+# Side of the filters in pixels, and places a side of an image at which they are applied.
+SIDE, PLACES = 11, 32
+# Images whose patches are held at once, and images whose distances are (BLOCK x BLOCK).
+TOGETHER, BLOCK = 32, 4096
+# Least share of a bin, so that logarithms are finite.
+FLOOR = 1e-6
 
 
 @technique(
@@ -109,7 +117,10 @@ class SourceTask(nn.Module):
         super().__init__()
         given = _source_images(source, dataset, seed)
         train = given.train
-        chosen = nearest(described(dataset.train), described(train), neighbors)
+        # One process looks, the others wait for what it found.
+        chosen = first_alone(
+            lambda: nearest(described(dataset.train, device), described(train, device), neighbors, device)
+        )
         few = replace(train, rows=train.rows[chosen], targets=train.targets[chosen])
         self.images = Batches(few, dataset.normalizer, batch_size=batch_size, device=device, seed=seed)
         self.batch_size = batch_size
@@ -146,51 +157,115 @@ def _source_images(source: str, dataset: Dataset, seed: int) -> Dataset:
     return found
 
 
-def described(split: Split) -> Tensor:
-    """Compute histograms (N, filters, bins) of each image's responses to Gabor filters, each summing to 1."""
-    filters = torch.stack(
+def described(split: Split, device: torch.device = torch.device("cpu")) -> Tensor:  # noqa: B008
+    """Compute histograms (N, filters, bins) of each image's responses to Gabor filters, each summing to 1.
+
+    Of an image with more than ``PLACES`` pixels a side, so many places a side are looked at, one drawn in
+    each cell of a grid: a regular step would see a wave of its own length always at the same phase.
+
+    Args:
+        split: the images.
+        device: where it is computed; the histograms are on the CPU.
+    """
+    filters = _filters().to(device)
+    found = torch.empty(len(split), len(filters), BINS)
+    rows = torch.split(split.rows, TOGETHER)
+    for out, pixels in zip(torch.split(found, TOGETHER), split.store.stream(rows)):
+        grey = pixels.to(device).sum(3, dtype=torch.int32).float() / pixels.shape[3]
+        # Over the image's own contrast, so that light doesn't change the histogram; waves have no mean, so
+        # that brightness doesn't either.
+        contrast = grey.flatten(1).std(1) + 1
+        responses = _patches(grey) @ filters.T / contrast[:, None, None]
+        # Bins of equal width over [-2, 2], and one on either side.
+        bins = ((responses + 2) * ((BINS - 2) / 4)).floor_().clamp_(-1, BINS - 2).long() + 1
+        counts = torch.zeros(*out.shape, device=device)
+        counts.scatter_add_(2, bins.transpose(1, 2), counts.new_ones(()).expand_as(bins.transpose(1, 2)))
+        out.copy_(counts / bins.shape[1])
+    return found
+
+
+def _filters() -> Tensor:
+    """Gabor waves of all lengths and directions, (filters, SIDE^2), of mean 0 and norm 1."""
+    waves = torch.stack(
         [
-            gabor(11, 180 * turn / DIRECTIONS, wavelength=length).float()
+            gabor(SIDE, 180 * turn / DIRECTIONS, wavelength=length).float().flatten()
             for length in WAVELENGTHS
             for turn in range(DIRECTIONS)
         ]
     )
-    filters = filters - filters.mean((1, 2), keepdim=True)
-    filters = filters / filters.flatten(1).norm(dim=1)[:, None, None]
-    edges = torch.linspace(-2, 2, BINS - 1)
-    found = []
-    plain = split.store.stream(list(torch.split(split.rows, 256)))
-    for pixels in plain:
-        grey = pixels.float().mean(3, keepdim=True).permute(0, 3, 1, 2)
-        # Normalize each image's contrast, so that brightness doesn't change the histogram.
-        grey = (grey - grey.mean((2, 3), keepdim=True)) / (grey.std((2, 3), keepdim=True) + 1)
-        responses = F.conv2d(F.pad(grey, (5, 5, 5, 5), mode="reflect"), filters[:, None]).flatten(2)
-        bins = torch.bucketize(responses.contiguous(), edges)
-        counts = torch.zeros(*bins.shape[:2], BINS).scatter_add_(2, bins, torch.ones_like(responses))
-        found.append(counts / responses.shape[2])
-    return torch.cat(found)
+    waves = waves - waves.mean(1, keepdim=True)
+    lengths: Tensor = waves.norm(dim=1, keepdim=True)
+    return waves / lengths
 
 
-def nearest(target: Tensor, source: Tensor, neighbors: int) -> Tensor:
+def _places(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the places looked at: all, or one in each cell of PLACES x PLACES."""
+    rows, columns = torch.meshgrid(
+        torch.arange(min(height, PLACES)), torch.arange(min(width, PLACES)), indexing="ij"
+    )
+    draws = generator(height, width)
+    within = torch.rand(2, *rows.shape, generator=draws)
+    found = [
+        ((own + share) * (side / min(side, PLACES))).long().clamp_max(side - 1).flatten()
+        for own, share, side in zip((rows, columns), within, (height, width))
+    ]
+    return found[0], found[1]
+
+
+def _patches(grey: Tensor) -> Tensor:
+    """Surroundings of places of images (n, H, W), mirrored at the border: (n, places, SIDE^2)."""
+    padded = F.pad(grey[:, None], (SIDE // 2,) * 4, mode="reflect")[:, 0]
+    rows, columns = _places(*grey.shape[1:])
+    around = torch.arange(SIDE)
+    width = padded.shape[2]
+    index = (rows * width + columns)[:, None] + (around[:, None] * width + around).flatten()
+    found = padded.flatten(1).index_select(1, index.flatten().to(grey.device))
+    return found.view(len(grey), *index.shape)
+
+
+def nearest(
+    target: Tensor,
+    source: Tensor,
+    neighbors: int,
+    device: torch.device = torch.device("cpu"),  # noqa: B008
+) -> Tensor:
     """Find the source images that are among the ``neighbors`` nearest of any target image; sorted.
 
     The distance is the Kullback-Leibler divergence both ways, summed over the filters (Ge & Yu 2017,
-    equation 1, with equal weights).
+    equation 1, with equal weights). Memory beside the histograms: a block of BLOCK x BLOCK distances, and
+    the target's logarithms.
 
     Args:
         target: histograms (N, filters, bins).
         source: (M, filters, bins).
         neighbors: of each target image.
+        device: where it is computed.
 
     >>> nearest(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]], [[0.9, 0.1]]]), 1)
     tensor([1])
     """
-    p, q = (histograms.flatten(1).double() + 1e-6 for histograms in (target, source))
-    own = (q * q.log()).sum(1)
-    chosen = []
-    for some in torch.split(p, 256):
-        # Terms of the target image alone are left out: they don't change the order.
-        distance = own - some @ q.log().T - some.log() @ q.T
-        chosen.append(distance.topk(min(neighbors, len(q)), largest=False).indices.flatten())
-    found: Tensor = torch.cat(chosen).unique()  # type: ignore[no-untyped-call]
+    # (p - q) . (log p - log q) stays the same when p and q, or their logarithms, are shifted alike:
+    # around the mean they are so small that float32 has digits enough.
+    middle = target.flatten(1).double().mean(0).to(device)
+    p, log_p = _around(target, middle)
+    keep = min(neighbors, len(source))
+    best = torch.full((len(p), keep), torch.inf, device=device)
+    which = torch.zeros(len(p), keep, dtype=torch.long, device=device)
+    for start in range(0, len(source), BLOCK):
+        q, log_q = _around(source[start : start + BLOCK], middle)
+        own = (q * log_q).sum(1)
+        for part in torch.arange(len(p), device=device).split(BLOCK):  # type: ignore[no-untyped-call]
+            # Terms of the target image alone are left out: they don't change the order.
+            distance = own - p[part] @ log_q.T - log_p[part] @ q.T
+            near = distance.topk(min(keep, len(q)), largest=False)
+            both = torch.cat([best[part], near.values], 1).topk(keep, largest=False)
+            known = torch.cat([which[part], near.indices + start], 1)
+            best[part], which[part] = both.values, known.gather(1, both.indices)
+    found: Tensor = which.unique().cpu()  # type: ignore[no-untyped-call]
     return found
+
+
+def _around(histograms: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
+    """Histograms less the middle, and their logarithms less the middle's, as float32 rows."""
+    rows = histograms.flatten(1).to(middle) + FLOOR
+    return (rows - middle - FLOOR).float(), (rows.log() - (middle + FLOOR).log()).float()

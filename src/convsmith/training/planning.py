@@ -18,7 +18,7 @@ from convsmith.advice import pretrained
 from convsmith.advice.choice import Choice, applied, changed
 from convsmith.advice.choice import reasons as reasons_of
 from convsmith.advice.choices import arithmetic, fill
-from convsmith.advice.similarity import PROBED, similarity
+from convsmith.advice.similarity import sampled, similarity
 from convsmith.advice.strategy import Source
 from convsmith.data.batches import Batches
 from convsmith.data.dataset import Dataset
@@ -232,7 +232,9 @@ def _known(
     if not wanted or dataset.encoding is not None:
         return found, None
     train = dataset.train
-    rows = torch.linspace(0, len(train) - 1, min(LENGTHS if chosen else PROBED, len(train))).long()
+    rows = torch.linspace(0, len(train) - 1, min(LENGTHS, len(train))).long()
+    if not chosen:
+        rows = torch.from_numpy(sampled(train.targets.numpy(), seed=recipe.train.seed))
     some = replace(train, rows=train.rows[rows], targets=train.targets[rows])
     feed = Batches(
         some,

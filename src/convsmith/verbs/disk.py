@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
-from convsmith.data.atomic import write
+from convsmith.data.atomic import write, writing
 from convsmith.errors import UserError, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.generic]
 
 DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",
@@ -39,25 +45,63 @@ def save(target: Path, content: str | bytes) -> None:
     Raises:
         UserError: if its folder isn't there, it is a folder itself, or the disk is full.
     """
+    with _named(target):
+        write(target, content)
+
+
+@contextlib.contextmanager
+def _named(target: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file that the user named into a :class:`UserError`."""
     if target.is_dir():
         raise UserError(f"{shown(target)} is a folder; name a file in it")
+    if not target.parent.is_dir():
+        raise UserError(f"there is no folder {shown(target.parent)}; make it, or choose another `out`")
     with disk_errors(target, "try again"):
-        try:
-            write(target, content)
-        except FileNotFoundError:
-            raise UserError(
-                f"there is no folder {shown(target.parent)}; make it, or choose another `out`"
-            ) from None
+        yield
 
 
-def save_arrays(target: Path, **arrays: Any) -> None:
+def save_arrays(target: Path, first: tuple[str, int, Iterable[Array]], **others: Any) -> tuple[int, ...]:
     """Write numpy arrays by name to an ``.npz`` file, whole or not at all.
+
+    Args:
+        target: the file.
+        first: name, length and parts of an array too large for memory; one part is held at a time.
+        others: arrays by name.
+
+    Returns:
+        the shape of the first array.
 
     Raises:
         UserError: as :func:`save`.
     """
     import numpy as np
 
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **arrays)
-    save(target, stream.getvalue())
+    name, count, parts = first
+    with (
+        _named(target),
+        writing(target) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+            shape = _write_parts(entry, count, parts)
+        for other, array in others.items():
+            with archive.open(f"{other}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+    return shape
+
+
+def _write_parts(stream: IO[bytes], count: int, parts: Iterable[Array]) -> tuple[int, ...]:
+    """Write parts (n, ...) of an array (count, ...) as numpy does the whole."""
+    import numpy as np
+
+    shape: tuple[int, ...] = (count,)
+    written = 0
+    for part in parts:
+        if not written:
+            shape = (count, *part.shape[1:])
+            header = {"descr": part.dtype.str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_2_0(stream, header)
+        stream.write(np.ascontiguousarray(part).data)
+        written += len(part)
+    assert written == count
+    return shape

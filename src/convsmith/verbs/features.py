@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from convsmith.nn.responses import captured
 from convsmith.run.reopened import reopen
 from convsmith.verbs.disk import save_arrays
 from convsmith.verbs.opened import Model, opened_model, run_of
+
+if TYPE_CHECKING:
+    from convsmith.verbs.disk import Array
 
 
 def features(
@@ -46,28 +49,31 @@ def features(
     predictor = opened_model(model, None, device)
     items, batches, findings = _pictures(predictor, model, images, batch_size)
     net = predictor.module
-    parts = []
     named = [] if layer == "pre_logits" else [layer]
-    with torch.inference_mode(), evaluating(net), captured(net, named) as seen:
+
+    def outputs() -> Iterator[Array]:
         for pixels in batches:
-            read = predictor.normalized(pixels)
-            if layer == "pre_logits":
-                parts.append(manners.features(net, read).float().cpu().numpy())
-            else:
-                net(read)
-                parts.append(seen[layer].float().cpu().numpy())
-    found = np.concatenate(parts)
+            with torch.inference_mode():
+                read = predictor.normalized(pixels)
+                if layer == "pre_logits":
+                    found = manners.features(net, read)
+                else:
+                    net(read)
+                    found = seen[layer]
+            yield found.float().cpu().numpy()
+
     target = Path(out).expanduser()
-    save_arrays(
-        target,
-        features=found,
-        files=np.array([str(item.path) for item in items]),
-        labels=np.array([item.label for item in items]),
-        splits=np.array([item.split or "" for item in items]),
-    )
+    with evaluating(net), captured(net, named) as seen:
+        shape = save_arrays(
+            target,
+            ("features", len(items), outputs()),
+            files=np.array([str(item.path) for item in items]),
+            labels=np.array([item.label for item in items]),
+            splits=np.array([item.split or "" for item in items]),
+        )
     return {
         "out": str(target),
-        "shape": list(found.shape),
+        "shape": list(shape),
         "findings": [finding.as_dict() for finding in findings],
     }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from convsmith.run.directory import RunDirectory
 from convsmith.run.reopened import reopen
 from convsmith.verbs.disk import save_arrays
 from convsmith.verbs.opened import opened_model
+
+if TYPE_CHECKING:
+    from convsmith.verbs.disk import Array
 
 
 def response_maps(
@@ -38,17 +42,18 @@ def response_maps(
         raise UserError("response maps are of classes; this run's targets are numbers")
     dataset = reopen(RunDirectory(run), predictor, ["train"])
     train = dataset.train
-    parts = []
     rows = torch.split(torch.arange(len(train)), batch_size)
-    for places, pixels in zip(rows, train.store.stream([train.rows[own] for own in rows])):
-        target = train.targets[places].to(predictor.device)
-        found = class_responses(predictor.module, predictor.normalized(pixels), target)
-        parts.append(found.half().cpu().numpy())
-    maps = np.concatenate(parts)
+
+    def maps() -> Iterator[Array]:
+        for places, pixels in zip(rows, train.store.stream([train.rows[own] for own in rows])):
+            target = train.targets[places].to(predictor.device)
+            found = class_responses(predictor.module, predictor.normalized(pixels), target)
+            yield found.half().cpu().numpy()
+
     files = [str(dataset.items[row].path) for row in train.rows.tolist()]
-    save_arrays(Path(out).expanduser(), maps=maps, files=np.array(files))
+    shape = save_arrays(Path(out).expanduser(), ("maps", len(train), maps()), files=np.array(files))
     return {
         "out": str(out),
-        "shape": list(maps.shape),
+        "shape": list(shape),
         "findings": [finding.as_dict() for finding in dataset.findings],
     }
