@@ -159,7 +159,17 @@ def _steps(run: RunDirectory) -> list[tuple[int, int, float]]:
 
 
 def _health(run: RunDirectory) -> dict[str, dict[str, list[float]]]:
-    found: dict[str, dict[str, list[float]]] = {}
+    """Values by ``what`` and ``name``, one an epoch, nan where none was measured."""
+    at: dict[str, dict[str, dict[int, float]]] = {}
     for row in run.read_table(run.health):
-        found.setdefault(row["what"], {}).setdefault(row["name"], []).append(float(row["value"]))
-    return found
+        values = at.setdefault(row["what"], {}).setdefault(row["name"], {})
+        values[int(row["epoch"])] = float(row["value"])
+    last = max((epoch for names in at.values() for values in names.values() for epoch in values), default=0)
+    # What was measured before the first update is of epoch 0, all else of the epochs from 1 on.
+    return {
+        what: {
+            name: [values[0]] if 0 in values else [values.get(n, math.nan) for n in range(1, last + 1)]
+            for name, values in names.items()
+        }
+        for what, names in at.items()
+    }

@@ -83,6 +83,9 @@ class Ema(Strict):
 class Train(Strict):
     """How long, how precisely and on what the net is trained.
 
+    ``validate_every`` is a number of batches: validation images are evaluated so often within an epoch too, and the
+    best net so far is kept. An epoch's row of metrics.csv stays that of its end.
+
     ``resize_weights`` says what becomes of trained weights whose shape depends on the images' size.
     """
 
@@ -105,6 +108,7 @@ class Train(Strict):
     ema: Ema | None = None
     early_stopping: EarlyStopping | None = None
     auto: bool = False
+    validate_every: Annotated[int, Ge(1)] | None = None
     checkpoint_minutes: Annotated[float, Ge(0)] = 10.0
     tensorboard: bool = False
 

@@ -63,6 +63,7 @@ def lr_range(state: Fit, *, low: float = 1e-6, high: float = 10.0, steps: int = 
     """
     base = max(group["initial_lr"] for group in state.optimizer.param_groups)
     state.schedule = _Rise(low, high, steps, len(state.train), base)
+    state.validate_every = None
     watch = _Watch(steps)
 
     def call(event: str) -> None:

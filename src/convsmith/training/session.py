@@ -24,7 +24,7 @@ from convsmith.run.directory import RunDirectory, environment
 from convsmith.training import features
 from convsmith.training.assemble import assemble
 from convsmith.training.auto import Auto
-from convsmith.training.callbacks import Checkpoints, EarlyStopping, KeepBest, TensorBoard, restore
+from convsmith.training.callbacks import EarlyStopping, Metrics, Saves, TensorBoard, restore
 from convsmith.training.health import Health
 from convsmith.training.loop import Fit, fit
 from convsmith.training.planning import Planned, planned
@@ -127,8 +127,8 @@ def _keepers(
         draft.write(run.path, Predictor.of(whole, dataset.normalizer, dataset.signature, channels_last=last))
 
     keepers: list[object] = [
-        KeepBest(save),
-        Checkpoints(run, plan.train.checkpoint_minutes),
+        Metrics(run),
+        Saves(run, save, plan.train.checkpoint_minutes),
         Health(run),
     ]
     if plan.train.tensorboard:

@@ -269,7 +269,7 @@ def _concluded(run: RunDirectory, trained: Trained) -> dict[str, Any]:
         "stopped": state.stop,
         measure: state.best[measure],
         "parameters": sum(p.numel() for p in predictor.module.parameters()),
-        "seconds": sum(row["seconds"] for row in state.history),
+        "seconds": state.seconds,
         "report": str(run.report),
         "findings": [finding.as_dict() for finding in trained.findings],
     }
