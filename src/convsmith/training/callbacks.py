@@ -194,6 +194,7 @@ def snapshot(state: Fit) -> dict[str, Any]:
         "best": state.best,
         "sums": state.sums,
         "seconds": state.elapsed(),
+        "validated": state.validated,
     }
 
 
@@ -208,6 +209,7 @@ def restore(state: Fit, saved: dict[str, Any]) -> None:
     device = state.fabric.device
     state.epoch, state.batch = saved["epoch"], saved["batch"]
     state.history, state.best = saved["history"], saved["best"]
-    # Checkpoints of earlier versions have no clock.
+    # Checkpoints of earlier versions have no clock and no number of images.
+    state.validated = saved.get("validated", 0)
     state.seconds = saved.get("seconds", sum(row["seconds"] for row in state.history))
     state.sums = {name: value.to(device) for name, value in saved["sums"].items()}

@@ -18,6 +18,7 @@ from convsmith.findings import Finding
 from convsmith.inference import model_file
 from convsmith.inference.predictor import Predictor
 from convsmith.nn.probe import takes_channels_last
+from convsmith.objectives.guessing import guessing
 from convsmith.recipe import Plan, Recipe
 from convsmith.run import checkpoint
 from convsmith.run.directory import RunDirectory, environment
@@ -87,7 +88,7 @@ def train_into(
     if plan.train.early_stopping is not None:
         own.append(EarlyStopping(plan.train.early_stopping.patience))
     if plan.train.auto:
-        own.append(Auto())
+        own.append(Auto(_chance(plan, dataset)))
     if fabric.is_global_zero:
         keepers, limits = _keepers(run, plan, dataset, state)
         findings = (*findings, *limits)
@@ -96,6 +97,14 @@ def train_into(
         own += callbacks
     fit(state, own)
     return Trained(state, dataset, findings)
+
+
+def _chance(plan: Plan, dataset: Dataset) -> float:
+    """Loss of guessing; 0 where the targets are no classes."""
+    counts = dataset.class_counts()
+    if counts is None:
+        return 0.0
+    return guessing(plan.objective, dict(zip(dataset.classes, counts.tolist())))
 
 
 def _net(ready: Planned) -> nn.Module:

@@ -171,6 +171,7 @@ def _trained(
     track: Track[list[Path]],
 ) -> Trained:
     """Train; with ``train.auto``, start again at a smaller rate when the loss explodes."""
+    from convsmith.training import machine
     from convsmith.training.loop import Diverged
     from convsmith.training.session import train_into
 
@@ -190,10 +191,10 @@ def _trained(
         except Diverged as error:
             if not words.train.auto or len(restarts) == RESTARTS:
                 raise
-            words, why, restart = _slower(words, run, str(error))
+            message = str(error)
+            words, why, restart = machine.first_alone(lambda: _slower(words, run, message))
             reasons.update(why)
             restarts.append(restart)
-            run.forget()
             resume = False
         else:
             return replace(trained, findings=(*trained.findings, *restarts))
@@ -202,11 +203,14 @@ def _trained(
 def _slower(
     words: recipes.Recipe, run: RunDirectory, error: str
 ) -> tuple[recipes.Recipe, dict[str, str], Finding]:
-    """Lower the failed training's rate to a tenth; give the recipe, the reason by its key, and a finding."""
+    """Forget the failed training, and lower its rate to a tenth; give the recipe, the reason by its key, and a
+    finding.
+    """
     name, arguments = catalog.split("optimizer", recipes.load_plan(run.recipe).optimizer)
     usual = inspect.signature(catalog.load("optimizer", name)).parameters["lr"].default
     before = arguments.get("lr", usual)
     slower = words.changed({"optimizer": {name: {**arguments, "lr": before / 10}}})
+    run.forget()
     cause = error.partition(":")[0]
     why = {f"optimizer.{name}.lr": f"at {before:g} {cause}: started again with a tenth"}
     return (
