@@ -29,7 +29,7 @@ class Health:
     """Write ``steps.csv`` (epoch, batch, loss) and ``health.csv`` (epoch, what, name, value).
 
     ``what`` is ``gradient`` or ``weight`` (root mean square over a layer's weights; in epoch 0
-    ``first_gradient``, that of the first batch, before any update; where a parametrization or pruning
+    ``first_gradient`` and ``first_weight``, those of the first batch, before any update; where a parametrization or pruning
     computes the weight, ``weight`` is of the computed one, and the gradients are those of all parameters that
     it is computed from), ``silent`` (share of a
     rectifier's responses that are zero), ``dead`` (share of its channels that never respond), ``predicted``
@@ -99,7 +99,8 @@ class Health:
             self.gradients[name] = self.gradients.get(name, torch.zeros_like(found)) + found
         if state.epoch == 0 and self.first:
             # Written at once: a training whose gradients explode may not reach the end of its first epoch.
-            self._note(0, _roots("first_gradient", squares))
+            sizes = {name: _mean_square([self.weights[name].value().detach()]) for name in squares}
+            self._note(0, _roots("first_gradient", squares) + _roots("first_weight", sizes))
             self.first = False
         self.spent += time.perf_counter() - started
 
@@ -127,8 +128,10 @@ class Health:
         self._write_steps()
 
     def left(self, state: Fit) -> float:
-        """Seconds that may be spent here now."""
-        return FREE + SHARE * sum(state.spent.values()) - self.spent
+        """Seconds that may be spent here now: free ones are kept for later epochs, a fifth for the last."""
+        passed = state.epoch / state.epochs
+        free = FREE if passed == 1 or state.stop is not None else FREE * (0.3 + 0.5 * passed)
+        return free + SHARE * sum(state.spent.values()) - self.spent
 
     def _affordable(self, state: Fit) -> bool:
         """Whether there is time for a sample twice the last one, up to SAMPLE images; draw it if so."""
