@@ -12,9 +12,10 @@ import numpy.typing as npt
 # Width of the Gaussian by which losses are smoothed, as a share of the sweep's steps.
 WIDTH = 0.03
 # A net trains well at the rate where the smoothed loss turns, divided by this.
-SAFETY = 3.0
-# A fall must be this many standard errors of the smoothed loss, and this share of the first loss.
-SURE, FALL = 4.0, 0.02
+SAFETY = 2.0
+# A fall must be this many standard errors of the smoothed loss, since its end is the least of many, and this share
+# of the first losses.
+SURE, FALL = 7.0, 0.02
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Sweep:
 
     @property
     def proposal(self) -> float:
-        """Proposed rate: a third of the one at which the loss turns, rounded to one digit."""
+        """Proposed rate: half of the one at which the loss turns, rounded to one digit."""
         return _one_digit(self.minimum / SAFETY)
 
     @property
@@ -62,12 +63,13 @@ class Sweep:
     @property
     def unclear(self) -> str | None:
         """Why the sweep proposes no rate: a sentence with its remedy; None if it does."""
-        first, least, last = self.smooth[0], self.smooth[self.turn], self.smooth[-1]
+        first = float(np.mean(self.losses[: max(3, len(self.rates) // 10)]))
+        least, last, clear = self.smooth[self.turn], self.smooth[-1], max(SURE * self.error, FALL * abs(first))
         low, high = self.rates[0], self.rates[-1]
         lowered = f"sweep from a lower rate: `low={low / 100:g}`"
-        if self.turn < 0.1 * len(self.rates) and last > first + SURE * self.error:
+        if self.turn < 0.1 * len(self.rates) and last - first > clear:
             return f"the loss rises from the first rate on, {low:g}; {lowered}"
-        if not first - least > max(SURE * self.error, FALL * abs(first)):
+        if not first - least > clear:
             return (
                 f"at no rate from {low:g} to {high:g} the loss falls clearly below the {first:.3g} that it begins "
                 f"with, for its noise of {self.error:.2g}; take more `steps`, larger batches (`data.batch_size`), "

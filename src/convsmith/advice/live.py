@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from statistics import fmean
 
 from convsmith.advice.trends import errors, flat, risen
 
@@ -87,15 +88,17 @@ def losses(rows: Sequence[Row], comparable: bool) -> list[float]:
     return [row["train_loss"] for row in rows] if comparable else errors(rows, "train")
 
 
-def overfits(rows: Sequence[Row], images: int = 0) -> str | None:
+def overfits(rows: Sequence[Row], images: int = 0, *, by_loss: bool = False) -> str | None:
     """Reason to stop, if the validation error rises clearly while the training's falls; else None.
 
     The error is 1 - accuracy, the mean absolute error or the KL divergence, as in the rule of the study notes,
-    chapter 9; the loss only where a history has none of these.
+    chapter 9; the loss only where a history has none of these. A loss that rises beside an error that stays is a
+    reason too, but not while the rate is still going to fall: then the error falls once more as a rule.
 
     Args:
         rows: of metrics.csv.
         images: number of validation images; 0 if it isn't known.
+        by_loss: whether the loss counts: it can be compared between epochs, and the rate stays.
 
     >>> rows = [{"train_loss": 1 / n, "val_loss": abs(n - 3) + 1.0} for n in range(1, 12)]
     >>> overfits(rows)
@@ -104,10 +107,14 @@ def overfits(rows: Sequence[Row], images: int = 0) -> str | None:
     val, train = errors(rows, "val"), errors(rows, "train")
     # What so many images can tell is known for shares of them alone.
     share = bool(rows) and "val_accuracy" in rows[0]
-    rise = risen(val, images if share else 0, WORSE, RISE - 1)
+    rise, what = risen(val, images if share else 0, WORSE, RISE - 1), "error"
+    if rise is None and by_loss:
+        rise, what = risen([row["val_loss"] for row in rows], 0, WORSE, RISE - 1), "loss"
+        if rise is not None and fmean(val[-WORSE:]) < val[rise.epoch]:
+            return None
     if rise is None or not train[-1] < train[rise.epoch]:
         return None
     return (
-        f"over-fitting: the validation error rose from {rise.best:.3g} in epoch {rise.epoch + 1} to "
+        f"over-fitting: the validation {what} rose from {rise.best:.3g} in epoch {rise.epoch + 1} to "
         f"{rise.end:.3g}, the training error fell"
     )

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean as mean
 
-# How many standard errors a change must have.
-SURE = 3.0
+# How many standard errors a rise must have, since its beginning is the best of many epochs.
+SURE = 4.0
 # Share by which an error must have risen for it to matter.
 RISE = 0.05
 # Measures of which more is better; the others are errors themselves.

@@ -49,7 +49,9 @@ class Auto:
         for loss in losses(new, state.task.objective.comparable("train")):
             self.plateaus.add(loss)
         state.factor = DECAY**self.plateaus.count
-        state.stop = overfits(state.history, state.validated) or state.stop
+        falls = self.plateaus.falls[max(0, state.epoch - 1)]
+        by_loss = not falls and state.task.objective.comparable("val")
+        state.stop = overfits(state.history, state.validated, by_loss=by_loss) or state.stop
 
 
 def _everyone(state: Fit) -> float:
