@@ -211,5 +211,6 @@ def restore(state: Fit, saved: dict[str, Any]) -> None:
     state.history, state.best = saved["history"], saved["best"]
     # Checkpoints of earlier versions have no clock and no number of images.
     state.validated = saved.get("validated", 0)
-    state.seconds = saved.get("seconds", sum(row["seconds"] for row in state.history))
+    state.counted = sum(row["seconds"] for row in state.history)
+    state.seconds = saved.get("seconds", state.counted)
     state.sums = {name: value.to(device) for name, value in saved["sums"].items()}

@@ -77,6 +77,8 @@ class Fit:
     # Seconds of training steps and of validation, since the process started.
     spent: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "val": 0.0})
     started: float = field(default_factory=time.perf_counter)
+    # What the rows so far have of these seconds.
+    counted: float = 0.0
     # Number of validation images, of all processes; 0 before the first look.
     validated: int = 0
 
@@ -298,12 +300,13 @@ def _row(state: Fit) -> Row:
     """
     seconds, seen = state.clock
     means = {**_means(state, state.sums, "train"), **_means(state, validate(state), "val")}
+    before, state.counted = state.counted, state.elapsed()
     return {
         "epoch": state.epoch + 1,
         "lr": max(group["lr"] for group in state.optimizer.param_groups),
         **means,
         "images_per_second": seen * state.fabric.world_size / seconds if seconds else 0.0,
-        "seconds": state.elapsed() - sum(row["seconds"] for row in state.history),
+        "seconds": state.counted - before,
     }
 
 
