@@ -79,7 +79,8 @@ def _least(section: Mapping[str, Any], counts: Mapping[str, int], answers: list[
     }
     own = {name: value for name, value in section.items() if _reads_classes(name)}
     try:
-        objective, _ = build(own, facts=facts)
+        # In evaluation, since training moves centers, and asks other processes for it.
+        objective = build(own, facts=facts)[0].eval()
         target = torch.arange(len(classes)).repeat_interleave((shares * IMAGES).round().long().clamp_min(1))
         found = [_loss(objective, answer.float(), target) for answer in answers]
     except (UserError, OSError, ValueError, TypeError, RuntimeError, KeyError):
