@@ -239,7 +239,8 @@ def imagenet(
     schedule: str = "cosine",
     noise: float = 0.003,
 ) -> Evidence:
-    """A healthy long training with published end points: (1 - error) rises and the loss falls to the last epoch.
+    """A healthy long training with published end points: (1 - error) rises and the loss falls to the last
+    epoch.
 
     In a step schedule validation wanders at the high rate, and falls a little before each step.
     """
@@ -282,7 +283,8 @@ def imagenet(
     )
 
 
-# Single-crop top-1 on ImageNet's validation images of torchvision's pages (SqueezeNet 1.1 58.2%, AlexNet 56.5%,
+# Single-crop top-1 on ImageNet's validation images of torchvision's pages (SqueezeNet 1.1 58.2%, AlexNet
+# 56.5%,
 # ResNets 69.8, 76.1 and 78.3%, MobileNetV2 71.9%, EfficientNet-B0 77.7%), timm's smallest nets, and He-level
 # CIFAR nets; training accuracies and losses are estimates.
 HEALTHY: dict[str, Evidence] = {
@@ -377,12 +379,18 @@ def test_labels_are_doubted_only_where_the_net_is_sure_of_another_class() -> Non
     assert names(evidence(health={"right": right, "doubted": {"train": gaps}})) == ["label_noise"]
 
 
-@pytest.mark.parametrize("objective", ["hinge", "ramp", "{hinge: {squared: true}}", "cross_entropy", "large_margin"])
+@pytest.mark.parametrize(
+    "objective", ["hinge", "ramp", "{hinge: {squared: true}}", "cross_entropy", "large_margin"]
+)
 def test_guessing_is_known_for_each_objective(objective: str) -> None:
-    """A training that stays at the loss of guessing: the rate is too high where steps were long, else too low."""
-    section = "{%s: {}}" % objective if "{" not in objective else objective
+    """A training that stays at the loss of guessing: the rate is too high where steps were long, else too
+    low.
+    """
+    section = objective if "{" in objective else f"{{{objective}: {{}}}}"
     guess = evidence(f"objective={section}").chance
-    assert guess == pytest.approx(math.log(10) if objective in ("cross_entropy", "large_margin") else 1.0, rel=1e-3)
+    assert guess == pytest.approx(
+        math.log(10) if objective in ("cross_entropy", "large_margin") else 1.0, rel=1e-3
+    )
     columns = {
         "train_loss": [1.02 * guess] * 12,
         "val_loss": [guess] * 12,
@@ -390,7 +398,10 @@ def test_guessing_is_known_for_each_objective(objective: str) -> None:
         "train_accuracy": [0.1] * 12,
     }
     stays = evidence(
-        f"objective={section}", columns=columns, health={"right": {"train": [0.1] * 12}}, steps=[(1, 1, guess)]
+        f"objective={section}",
+        columns=columns,
+        health={"right": {"train": [0.1] * 12}},
+        steps=[(1, 1, guess)],
     )
     assert names(stays) == ["rate_too_high"]
     # Weights that blew up at once: the gradients are nothing beside them afterwards.
@@ -409,7 +420,9 @@ def test_chance_follows_the_classes_shares() -> None:
     uneven = {"train": {"a": 900, "b": 50, "c": 50}}
     entropy = -(0.9 * math.log(0.9) + 0.1 * math.log(0.05))
     assert evidence(counts=uneven).chance == pytest.approx(entropy, rel=1e-3)
-    assert evidence("data.sampler=class_balanced", counts=uneven).chance == pytest.approx(math.log(3), rel=1e-3)
+    assert evidence("data.sampler=class_balanced", counts=uneven).chance == pytest.approx(
+        math.log(3), rel=1e-3
+    )
     assert evidence(counts=uneven).prior == 0.9
 
 
@@ -433,7 +446,9 @@ def test_half_of_the_loss_that_falls_only_late_is_a_rate_too_high() -> None:
     assert "after half of the epochs 91% of the loss of guessing is left, and 30% at the end" in found.seen
 
 
-@pytest.mark.parametrize(("weight", "penalty", "found"), [(0.05, 5.0, True), (0.002, 5.0, False), (0.05, 0.05, False)])
+@pytest.mark.parametrize(
+    ("weight", "penalty", "found"), [(0.05, 5.0, True), (0.002, 5.0, False), (0.05, 0.05, False)]
+)
 def test_too_much_regularization_is_named_by_its_cause(weight: float, penalty: float, found: bool) -> None:
     e = evidence(f"objective.l2.weight={weight}", columns={"train_l2": [penalty] * 12})
     assert names(e) == (["under_fitting"] if found else [])
@@ -450,7 +465,9 @@ def test_the_last_epochs_are_trained_again_from_the_kept_net() -> None:
         assert "train.epochs=4" in found.set
         few = {"train": CLASSES, "val": dict.fromkeys(CLASSES, 2)}
         again = diagnose(replace(CASES[name], kept="/runs/first", counts=few))
-        assert all("start_from" not in word for f in again for word in f.set), "others may become validation's"
+        assert all("start_from" not in word for f in again for word in f.set), (
+            "others may become validation's"
+        )
 
 
 def test_a_running_average_may_keep_its_rate() -> None:

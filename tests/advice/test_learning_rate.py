@@ -13,9 +13,13 @@ from convsmith.advice.learning_rate import Sweep, centered, smoothed, sweep
 RATES = np.logspace(-6, 1, 100)
 
 
-def curve(turn: float = 0.3, start: float = 0.01, noise: float = 0.0, seed: int = 0, top: float = 2.3) -> Sweep:
+def curve(
+    turn: float = 0.3, start: float = 0.01, noise: float = 0.0, seed: int = 0, top: float = 2.3
+) -> Sweep:
     """A loss that falls like a logistic curve around ``start`` and explodes from ``turn`` on."""
-    losses = top - 0.6 * top / (1 + (start / RATES) ** 2) + np.where(RATES > turn, top * (RATES / turn - 1), 0)
+    losses = (
+        top - 0.6 * top / (1 + (start / RATES) ** 2) + np.where(turn < RATES, top * (RATES / turn - 1), 0)
+    )
     losses = losses * (1 + noise * np.random.default_rng(seed).standard_normal(100))
     return sweep(RATES.tolist(), losses.tolist())
 
@@ -100,4 +104,11 @@ def test_refusals(images: Path) -> None:
     with pytest.raises(cs.UserError, match=r"`low=1` must be above 0 and below `high=0\.1`"):
         cs.lr_range(images, low=1.0, high=0.1)
     with pytest.raises(cs.UserError, match="no rate is proposed: at no rate from 1e-09 to 1e-07"):
-        cs.lr_range(images, model="lenet5", low=1e-9, high=1e-7, set=["train.device=cpu", "data.batch_size=12"], steps=30)
+        cs.lr_range(
+            images,
+            model="lenet5",
+            low=1e-9,
+            high=1e-7,
+            set=["train.device=cpu", "data.batch_size=12"],
+            steps=30,
+        )

@@ -19,7 +19,9 @@ from convsmith.training.auto import Auto
 from convsmith.training.loop import Fit
 
 
-def power_law(epochs: int, deviation: float = 0.0, a: float = 1.9, b: float = 4.5, c: float = 0.75) -> list[Row]:
+def power_law(
+    epochs: int, deviation: float = 0.0, a: float = 1.9, b: float = 4.5, c: float = 0.75
+) -> list[Row]:
     """A training loss as ImageNet's at one rate: it falls ever more slowly, but falls."""
     noise = deviation * np.random.default_rng(0).standard_normal(epochs)
     return [{"train_loss": a + b * (n + 1) ** -c + noise[n]} for n in range(epochs)]

@@ -48,7 +48,10 @@ def test_flat_is_within_noise_and_a_steady_fall_is_not() -> None:
     r = np.random.default_rng(3)
     plateau = [flat((1 + 0.01 * r.standard_normal(40)).tolist(), 20, 0.02) for _ in range(200)]
     assert np.mean(plateau) > 0.95
-    slow = [flat((1 - 0.001 * np.arange(40) + 0.003 * r.standard_normal(40)).tolist(), 20, 0.03) for _ in range(99)]
+    slow = [
+        flat((1 - 0.001 * np.arange(40) + 0.003 * r.standard_normal(40)).tolist(), 20, 0.03)
+        for _ in range(99)
+    ]
     assert not any(slow), "2% in 20 epochs, six times the noise of the two means"
     assert flat((1 - 1e-5 * np.arange(40)).tolist(), 20, 0.02), "a fall by 0.02% is none"
     assert not flat([1.0] * 39, 20, 0.02), "too short"

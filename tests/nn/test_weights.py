@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 from convsmith.errors import UserError
-from convsmith.nn.weights import Memory, remembered, places, stored, weights
+from convsmith.nn.weights import Memory, places, remembered, stored, weights
 
 
 class Times(nn.Module):

@@ -68,7 +68,7 @@ def test_lambda_follows_the_share_of_the_training_and_not_below_its_end() -> Non
     assert loss.strength(0.0).item() == 100
     assert loss.strength(torch.tensor(0.001)).item() == pytest.approx(100 / 9)
     assert loss.strength(0.5).item() == 3
-    logits, value, seen = logits_and_loss(loss)
+    _, _, seen = logits_and_loss(loss)
     for share in (0.0, 0.001, 1.0):
         own = LargeMarginSoftmax(m=2, start=loss.strength(share).item(), decay=0.0)
         assert loss(**seen, progress=share).item() == pytest.approx(own(**seen).item())

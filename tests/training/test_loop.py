@@ -15,12 +15,12 @@ from convsmith.advice.choices import planned
 from convsmith.data.dataset import Dataset
 from convsmith.data.opened import open_data
 from convsmith.errors import UserError
-from convsmith.recipe import Data, load
-from convsmith.training.assemble import assemble
-from convsmith.training.callbacks import EarlyStopping
 from convsmith.nn.manners import with_features
+from convsmith.recipe import Data, load
 from convsmith.training import loop
+from convsmith.training.assemble import assemble
 from convsmith.training.average import exponential_average
+from convsmith.training.callbacks import EarlyStopping
 from convsmith.training.loop import Fit, _rank, fit, train_epoch
 
 
@@ -258,7 +258,9 @@ def test_on_the_gpu(dataset: Dataset) -> None:
 
 
 def test_each_term_is_logged_in_validation_too(dataset: Dataset) -> None:
-    """By name, as the terms say for the net that is evaluated; the loss is the sum of those that read images."""
+    """By name, as the terms say for the net that is evaluated; the loss is the sum of those that read
+    images.
+    """
     state = assembled(dataset, "objective={cross_entropy: {}, center: {weight: 0.1}, l2: {weight: 0.01}}")
     fit(state)
     row = state.history[-1]
@@ -282,7 +284,8 @@ def test_a_tie_is_broken_by_the_loss_only_where_epochs_compare(dataset: Dataset)
 
 
 def test_validation_within_an_epoch_keeps_the_best(dataset: Dataset) -> None:
-    """A net that is only good after the second of four batches is kept as it was there; no row is added, and the
+    """A net that is only good after the second of four batches is kept as it was there; no row is added,
+    and the
     training is the one without looks.
     """
     looked: list[tuple[int, int]] = []
@@ -309,7 +312,9 @@ def test_validation_within_an_epoch_keeps_the_best(dataset: Dataset) -> None:
 
 
 def test_looks_follow_the_updates_and_leave_frozen_layers_alone(dataset: Dataset) -> None:
-    """Every batch asked for, gradients over two: after the second and the fourth, the latter being the epoch's end."""
+    """Every batch asked for, gradients over two: after the second and the fourth, the latter being the
+    epoch's end.
+    """
     state = assembled(dataset, "train.validate_every=1", "train.accumulate=2", "train.epochs=1")
     modes: list[bool] = []
     state.freeze = lambda share: state.task.model.act.eval() and None

@@ -55,8 +55,21 @@ def test_two_processes_give_one_processes_curve(images: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_auto_restarts_in_all_processes_together(tmp_path: Path) -> None:
-    """A rate that explodes is lowered until it doesn't, and a run whose loss becomes NaN in one process only too."""
-    words = ["digits", "--model", "lenet5", "--epochs", 3, "--device", "cpu", "--auto", "--set", "data.size=16"]
+    """A rate that explodes is lowered until it doesn't, and a run whose loss becomes NaN in one process
+    only too.
+    """
+    words = [
+        "digits",
+        "--model",
+        "lenet5",
+        "--epochs",
+        3,
+        "--device",
+        "cpu",
+        "--auto",
+        "--set",
+        "data.size=16",
+    ]
     out = tmp_path / "run"
     done = run("train", *words, "--out", out, "--devices", 2, "--set", "optimizer.sgd.lr=2")
     assert done.returncode == 0, done.stderr
@@ -80,7 +93,9 @@ def test_auto_restarts_in_all_processes_together(tmp_path: Path) -> None:
     file = tmp_path / "poisoned.py"
     file.write_text(script)
     out = tmp_path / "poisoned"
-    done = run("train", *words, "--out", out, "--devices", 2, "--set", "optimizer.sgd.lr=0.02", script=(str(file),))
+    done = run(
+        "train", *words, "--out", out, "--devices", 2, "--set", "optimizer.sgd.lr=0.02", script=(str(file),)
+    )
     assert done.returncode == 0, done.stderr
     assert "became nan in epoch 1" in done.stderr
     assert len(RunDirectory(out).read_metrics()) == 3

@@ -41,7 +41,9 @@ class Slow:
 def test_short_epochs_share_a_save_and_the_best_net_is_kept(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """30 epochs of milliseconds: the first is saved, and the end; what is kept is the best epoch's all the same."""
+    """30 epochs of milliseconds: the first is saved, and the end; what is kept is the best epoch's all the
+    same.
+    """
     slow = Slow(monkeypatch, 0.2)
     kept: dict[str, torch.Tensor] = {}
 

@@ -75,8 +75,9 @@ class Evidence:
     @cached_property
     def least(self) -> float:
         """Least loss of this objective, 0 where targets aren't smoothed."""
-        counts = self.counts.get("train", {})
-        return knowing(self.recipe.objective, counts) if self.classifies and sum(counts.values()) else 0.0
+        if not self.classifies or not self.images("train"):
+            return 0.0
+        return knowing(self.recipe.objective, self.counts["train"])
 
     @property
     def prior(self) -> float:

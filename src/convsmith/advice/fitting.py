@@ -26,10 +26,12 @@ SURE = 3.0
 BY_HEART = 0.13
 # Training images a class below which such a gap is theirs.
 FEW = 20
-# Share of what lies between guessing and knowing that a net which under-fits knows at most, the share of the loss
+# Share of what lies between guessing and knowing that a net which under-fits knows at most, the share of
+# the loss
 # of guessing that is left to it, and how far apart its two accuracies lie at most, of the training's.
 KNOWN, LEFT, TOGETHER = 0.72, 0.4, 0.06
-# Share of wrong labels that can be told, and share of the errors in which the net must be sure of another class.
+# Share of wrong labels that can be told, and share of the errors in which the net must be sure of another
+# class.
 NOISE, DOUBTED = 0.05, 0.5
 FITTING = "study notes, chapter 9, on validation curves"
 
@@ -85,7 +87,8 @@ def collapse(e: Evidence) -> Finding | None:
 
 
 def label_noise(e: Evidence) -> Finding | None:
-    """The net is right on more validation than training images, and sure of another class for those it misses.
+    """The net is right on more validation than training images, and sure of another class for those it
+    misses.
 
     Pictures that are hard to recognize, or spoiled, are missed too; but of them the net isn't sure.
     """
@@ -104,7 +107,8 @@ def label_noise(e: Evidence) -> Finding | None:
     return Finding(
         name="label_noise",
         seen=f"in epoch {at + 1} the net is right on {100 * val[at]:.0f}% of the validation images and on "
-        f"{100 * train[at]:.0f}% of the training images, without augmentation; it is sure of another class for "
+        f"{100 * train[at]:.0f}% of the training images, without augmentation; it is sure of another "
+        f"class for "
         f"{100 * doubted[at]:.0f}% of them",
         means=f"about {100 * gaps[at]:.0f}% or more of the training labels are wrong",
         change="look through the training labels; until then smooth them, and stop early",
@@ -116,7 +120,8 @@ def label_noise(e: Evidence) -> Finding | None:
 
 
 def over_fitting(e: Evidence) -> Finding | None:
-    """Validation accuracy lies below training accuracy and falls with the epochs; or it stays there while the net
+    """Validation accuracy lies below training accuracy and falls with the epochs; or it stays there while
+    the net
     knows its training images by heart, which are few.
 
     A gap alone is none: large nets know all of their images, and get better at others to the last epoch.
@@ -128,7 +133,8 @@ def over_fitting(e: Evidence) -> Finding | None:
     each = e.images("train") / max(1, len(e.counts.get("train", {})))
     falls = risen(wrong, e.images("val") if e.classifies else 0, max(1, min(5, len(wrong) // 4)))
     if falls is not None:
-        fate = f"fell from {100 * (1 - falls.best):.0f}% in epoch {falls.epoch + 1} to {100 * (1 - falls.end):.0f}%"
+        best, end = 100 * (1 - falls.best), 100 * (1 - falls.end)
+        fate = f"fell from {best:.0f}% in epoch {falls.epoch + 1} to {end:.0f}%"
     elif apart > BY_HEART and _by_heart(e):
         fate = "hasn't risen for the second half of the epochs"
     elif apart > BY_HEART and right(e, "train") > 0.9 and each < FEW:
@@ -138,8 +144,8 @@ def over_fitting(e: Evidence) -> Finding | None:
     change = regularized(e)
     return Finding(
         name="over_fitting",
-        seen=f"{100 * right(e, 'train'):.0f}% of the training images are right, and {100 * right(e, 'val'):.0f}% of "
-        f"the validation images, whose accuracy {fate}",
+        seen=f"{100 * right(e, 'train'):.0f}% of the training images are right, and "
+        f"{100 * right(e, 'val'):.0f}% of the validation images, whose accuracy {fate}",
         means="the net knows its training images by heart",
         change=f"more images, or what stands for them: {', '.join(change)}",
         why="what is learned by heart doesn't help with new images",
@@ -150,7 +156,9 @@ def over_fitting(e: Evidence) -> Finding | None:
 
 
 def _by_heart(e: Evidence) -> bool:
-    """Whether nearly all training images were right for half of the epochs, and validation got no better by it."""
+    """Whether nearly all training images were right for half of the epochs, and validation got no better by
+    it.
+    """
     half = len(e.rows) // 2
     known = [share for share in e.health.get("right", {}).get("train", [])[half:] if not math.isnan(share)]
     if len(e.rows) < 6 or not known or min(known) < 0.97:

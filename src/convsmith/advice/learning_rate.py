@@ -13,7 +13,8 @@ import numpy.typing as npt
 WIDTH = 0.03
 # A net trains well at the rate where the smoothed loss turns, divided by this.
 SAFETY = 2.0
-# A fall must be this many standard errors of the smoothed loss, since its end is the least of many, and this share
+# A fall must be this many standard errors of the smoothed loss, since its end is the least of many, and
+# this share
 # of the first losses.
 SURE, FALL = 7.0, 0.02
 
@@ -64,15 +65,21 @@ class Sweep:
     def unclear(self) -> str | None:
         """Why the sweep proposes no rate: a sentence with its remedy; None if it does."""
         first = float(np.mean(self.losses[: max(3, len(self.rates) // 10)]))
-        least, last, clear = self.smooth[self.turn], self.smooth[-1], max(SURE * self.error, FALL * abs(first))
+        least, last, clear = (
+            self.smooth[self.turn],
+            self.smooth[-1],
+            max(SURE * self.error, FALL * abs(first)),
+        )
         low, high = self.rates[0], self.rates[-1]
         lowered = f"sweep from a lower rate: `low={low / 100:g}`"
         if self.turn < 0.1 * len(self.rates) and last - first > clear:
             return f"the loss rises from the first rate on, {low:g}; {lowered}"
         if not first - least > clear:
             return (
-                f"at no rate from {low:g} to {high:g} the loss falls clearly below the {first:.3g} that it begins "
-                f"with, for its noise of {self.error:.2g}; take more `steps`, larger batches (`data.batch_size`), "
+                f"at no rate from {low:g} to {high:g} the loss falls clearly below the {first:.3g} that "
+                f"it begins "
+                f"with, for its noise of {self.error:.2g}; take more `steps`, larger batches "
+                f"(`data.batch_size`), "
                 f"or a net that starts better (`model.NAME.init=he`)"
             )
         if not last - least > 2 * self.error or self.turn >= len(self.rates) - 2:

@@ -34,7 +34,8 @@ class Plateaus:
     """Counts how often a training was flat, at each of which the rate is to be lowered.
 
     Flat means that the training loss falls no further, within its noise: over four epochs or a third of those
-    at one rate, whichever is more, since a loss falls ever more slowly at any rate. While the schedule is still
+    at one rate, whichever is more, since a loss falls ever more slowly at any rate. While the schedule is
+    still
     going to lower the rate by itself, nothing is.
 
     Args:
@@ -91,8 +92,10 @@ def losses(rows: Sequence[Row], comparable: bool) -> list[float]:
 def overfits(rows: Sequence[Row], images: int = 0, *, by_loss: bool = False) -> str | None:
     """Reason to stop, if the validation error rises clearly while the training's falls; else None.
 
-    The error is 1 - accuracy, the mean absolute error or the KL divergence, as in the rule of the study notes,
-    chapter 9; the loss only where a history has none of these. A loss that rises beside an error that stays is a
+    The error is 1 - accuracy, the mean absolute error or the KL divergence, as in the rule of the study
+    notes,
+    chapter 9; the loss only where a history has none of these. A loss that rises beside an error that stays
+    is a
     reason too, but not while the rate is still going to fall: then the error falls once more as a rule.
 
     Args:

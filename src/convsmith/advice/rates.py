@@ -59,7 +59,8 @@ def _late_start(e: Evidence) -> str | None:
     if not (end <= 0.7 and 1 - half <= 0.55 * (1 - end)):
         return None
     return (
-        f"after half of the epochs {100 * half:.0f}% of the loss of guessing is left, and {100 * end:.0f}% at the "
+        f"after half of the epochs {100 * half:.0f}% of the loss of guessing is left, and "
+        f"{100 * end:.0f}% at the "
         f"end, as the rate falls"
     )
 
@@ -118,14 +119,15 @@ def plateau(e: Evidence) -> Finding | None:
     if len(left) < 9 or e.decays or not left[-1] >= 0.05 or stuck(e) or e.recipe.train.ema is not None:
         return None
     window = max(3, len(left) // 3)
-    # With a long noisy curve as with a short one: a fall of 5% in a third of the epochs is worth going on for.
+    # With a long noisy curve as with a short one: a fall of 5% in a third of the epochs is worth going on
+    # for.
     if not flat(left, window, 0.05):
         return None
     before, after = (mean(part) * e.chance for part in (left[-2 * window : -window], left[-window:]))
     return Finding(
         name="plateau",
-        seen=f"the training loss is {before:.3g} in the middle third of the epochs, {after:.3g} in the last, at "
-        f"one rate; from epoch to epoch it changes by {noise(left) * e.chance:.2g}",
+        seen=f"the training loss is {before:.3g} in the middle third of the epochs, {after:.3g} in the "
+        f"last, at one rate; from epoch to epoch it changes by {noise(left) * e.chance:.2g}",
         means="the net goes around the bottom that it can't get into",
         why="smaller steps reach what larger ones pass over",
         source=NOTES,
@@ -140,7 +142,8 @@ def _smaller(e: Evidence) -> Any:
     if not last:
         return {"change": "let the rate fall: `schedule=cosine`", "set": ("schedule={cosine: {warmup: 1}}",)}
     return {
-        "change": f"train the last epochs again at a smaller rate, from the net that was kept: {' '.join(last)}; or "
-        f"all of them, with a rate that falls: `schedule=cosine`",
+        "change": "train the last epochs again at a smaller rate, from the net that was kept: "
+        "{' '.join(last)}; or "
+        "all of them, with a rate that falls: `schedule=cosine`",
         "set": last,
     }

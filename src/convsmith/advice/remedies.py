@@ -40,17 +40,20 @@ def deviation(share: float, images: int) -> float:
 
 
 def gap(e: Evidence) -> tuple[float, float]:
-    """Training accuracy minus validation accuracy at the end, without augmentation, and its standard error."""
+    """Training accuracy minus validation accuracy at the end, without augmentation, and its standard
+    error.
+    """
     train, val = right(e, "train"), right(e, "val")
     error = math.hypot(deviation(train, e.measured), deviation(val, e.images("val")))
     return train - val, error
 
 
 def again(e: Evidence, epochs: int) -> tuple[str, ...]:
-    """Overrides that train the last epochs again: from the kept net, at a tenth of the rate; none if there is no
+    """Overrides that train the last epochs again: from the kept net, at a tenth of the rate; none if there
+    is no
     kept net, or too few validation images, since others may become validation images then.
     """
-    if e.kept is None or e.classifies and e.images("val") < 100:
+    if e.kept is None or (e.classifies and e.images("val") < 100):
         return ()
     return (
         f"train.start_from={e.kept}",

@@ -33,7 +33,8 @@ def errors(rows: Sequence[Mapping[str, float]], split: str) -> list[float]:
 
 
 def noise(values: Sequence[float]) -> float:
-    """Standard deviation of a curve about its own course, from its second differences; 0 for less than 3 values.
+    """Standard deviation of a curve about its own course, from its second differences; 0 for less than 3
+    values.
 
     A straight line has none; independent values of deviation s have s, since the variance of
     a - 2b + c is 6 s^2.

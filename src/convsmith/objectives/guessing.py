@@ -23,7 +23,8 @@ def guessing(section: Mapping[str, Any], counts: Mapping[str, int]) -> float:
     """Loss of an objective for classes, where all images get one answer: the best of a few.
 
     These are equal scores, the logarithm of the classes' shares, and the commonest class by a margin.
-    With cross-entropy it is the entropy of the shares, log K if they are equal; with the hinge at most 1, with
+    With cross-entropy it is the entropy of the shares, log K if they are equal; with the hinge at most 1,
+    with
     the ramp at most 1 - s.
 
     Args:
@@ -66,7 +67,8 @@ def _shares(counts: Mapping[str, int]) -> Tensor:
 
 
 def _least(section: Mapping[str, Any], counts: Mapping[str, int], answers: list[Tensor]) -> float | None:
-    """The least loss of some answers, each (K, K): scores for the images of a class, by row; None if the terms
+    """The least loss of some answers, each (K, K): scores for the images of a class, by row; None if the
+    terms
     can't be built, or have no finite loss.
     """
     shares = _shares(counts)

@@ -74,7 +74,8 @@ def biweight(residual: Tensor, c: float) -> Tensor:
 class Tukey(nn.Module):
     """Mean of Tukey's biweight of the residuals over 1.4826 times their median absolute deviation.
 
-    The deviation is that of the batch, for each output apart; no gradient passes through it. So the value says
+    The deviation is that of the batch, for each output apart; no gradient passes through it. So the value
+    says
     nothing of how large the residuals are, and can't be compared between epochs.
 
     Args:

@@ -83,7 +83,8 @@ class Ema(Strict):
 class Train(Strict):
     """How long, how precisely and on what the net is trained.
 
-    ``validate_every`` is a number of batches: validation images are evaluated so often within an epoch too, and the
+    ``validate_every`` is a number of batches: validation images are evaluated so often within an epoch too,
+    and the
     best net so far is kept. An epoch's row of metrics.csv stays that of its end.
 
     ``resize_weights`` says what becomes of trained weights whose shape depends on the images' size.

@@ -110,7 +110,9 @@ class RunDirectory:
         write(path, json.dumps(content, indent=1) + "\n")
 
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Write all epochs so far, one row each, in the place of what was there; no file if there are none."""
+        """Write all epochs so far, one row each, in the place of what was there; no file if there are
+        none.
+        """
         if not rows:
             self.metrics.unlink(missing_ok=True)
             return
@@ -124,7 +126,9 @@ class RunDirectory:
         ]
 
     def append_table(self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Add rows to one of the run's tables, with its header if it is new; not whole if this process dies."""
+        """Add rows to one of the run's tables, with its header if it is new; not whole if this process
+        dies.
+        """
         text = io.StringIO()
         writer = csv.writer(text)
         if not path.exists():
@@ -143,7 +147,7 @@ class RunDirectory:
     def read_table(self, path: Path) -> list[dict[str, str]]:
         """Read the rows of one of the run's tables; an empty list if there is no file.
 
-        A last line that was cut, as a killed process leaves it, counts as not there.
+        A last row that was cut, as a killed process leaves it, counts as not there.
 
         Raises:
             UserError: if it is damaged.
@@ -153,7 +157,8 @@ class RunDirectory:
         try:
             with open(path, newline="", encoding="utf-8", errors="surrogateescape") as stream:
                 text = stream.read()
-            return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
+            whole = text[: text.rfind("\n") + 1] if text.count("\n") > 1 else text
+            return list(csv.DictReader(io.StringIO(whole, newline="")))
         except (OSError, csv.Error) as error:
             raise UserError(f"{shown(path)} is damaged ({error}); delete it, or restore it") from None
 

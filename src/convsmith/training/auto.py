@@ -14,7 +14,8 @@ class Auto:
     """Give up when the loss explodes, lower the rate when it is flat, stop when the net over-fits.
 
     On an explosion it raises :class:`Diverged`, and the caller starts again with a smaller rate. Decisions
-    at an epoch's end depend on the history alone, so that a resumed run makes the same ones. They are made from
+    at an epoch's end depend on the history alone, so that a resumed run makes the same ones. They are made
+    from
     figures of all processes, so that each process makes the same.
 
     Args:

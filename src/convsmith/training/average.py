@@ -19,7 +19,9 @@ class RunningAverage(AveragedModel):
         super().__init__(copied(model), use_buffers=True)
         self.decay = decay
         self.updates: int | None = None
-        self.register_load_state_dict_post_hook(lambda *_: setattr(self, "updates", None))
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            lambda *_: setattr(self, "updates", None)
+        )
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:

@@ -56,9 +56,12 @@ class Saves:
     """Keep the run resumable and the best net in its place: at epochs' ends, every so many minutes within an
     epoch, at the end and when interrupted.
 
-    A save takes time, and epochs of a classifier alone take milliseconds: so at most a fiftieth of the time goes
-    into saves. Until the next one the best net waits in memory. It is written before the checkpoint, so that a
-    checkpoint never speaks of a best net that isn't there; a run that is killed between the two makes the same
+    A save takes time, and epochs of a classifier alone take milliseconds: so at most a fiftieth of the time
+    goes
+    into saves. Until the next one the best net waits in memory. It is written before the checkpoint, so
+    that a
+    checkpoint never speaks of a best net that isn't there; a run that is killed between the two makes the
+    same
     net again.
 
     Args:

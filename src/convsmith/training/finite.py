@@ -34,7 +34,7 @@ class Losses:
             self.kept = loss, None
             return before
         host = torch.empty((), dtype=loss.dtype, pin_memory=True).copy_(loss, non_blocking=True)
-        arrived = torch.cuda.Event()
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         arrived.record()
         self.kept = host, arrived
         return before

@@ -29,16 +29,19 @@ class Health:
     """Write ``steps.csv`` (epoch, batch, loss) and ``health.csv`` (epoch, what, name, value).
 
     ``what`` is ``gradient`` or ``weight`` (root mean square over a layer's weights; in epoch 0
-    ``first_gradient`` and ``first_weight``, those of the first batch, before any update; where a parametrization or pruning
+    ``first_gradient`` and ``first_weight``, those of the first batch, before any update; where a
+    parametrization or pruning
     computes the weight, ``weight`` is of the computed one, and the gradients are those of all parameters that
     it is computed from), ``silent`` (share of a
     rectifier's responses that are zero), ``dead`` (share of its channels that never respond), ``predicted``
     (share of a sample that gets the most frequent answer; ``true``: share of the most frequent class),
-    ``right`` (accuracy on plain training images), ``doubted`` (share of them for which the net is sure of another
+    ``right`` (accuracy on plain training images), ``doubted`` (share of them for which the net is sure of
+    another
     class than the label's), ``sample`` (number of training images that these are
     measured on), or ``seconds`` (of training steps, of validation and of all beside them).
 
-    The net looked at is the one that is kept. Measuring draws nothing from the training's generators and takes
+    The net looked at is the one that is kept. Measuring draws nothing from the training's generators and
+    takes
     at most :data:`SHARE` of its time beside the first :data:`FREE` seconds: where an epoch is short or images
     are large, fewer images are looked at, and not in every epoch.
     """
@@ -54,7 +57,7 @@ class Health:
         self.each: float | None = None
         self.sample: Feed | None = None
         self.count = 0
-        self.before = (0.0, 0.0, 0.0)
+        self.before: tuple[float, ...] = (0.0, 0.0, 0.0)
 
     def on_start(self, state: Fit) -> None:
         # Rows that a killed process wrote about an epoch that is now repeated go.
@@ -136,7 +139,8 @@ class Health:
     def _affordable(self, state: Fit) -> bool:
         """Whether there is time for a sample twice the last one, up to SAMPLE images; draw it if so."""
         images = state.history[-1]["images_per_second"] / state.fabric.world_size
-        # A forward pass takes a third of a training step, hooks and decoding as long again; later it is known.
+        # A forward pass takes a third of a training step, hooks and decoding as long again; later it is
+        # known.
         each = self.each if self.each is not None else 0.7 / images if images else 0.0
         most = min(SAMPLE, int(max(0.0, self.left(state)) / each)) if each else SAMPLE
         if self.sample is None:

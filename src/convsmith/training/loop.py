@@ -97,7 +97,6 @@ class Fit:
         """The net that is evaluated and kept: the running average of the weights if there is one."""
         return self.task.model if self.average is None else self.average.module
 
-
     def elapsed(self) -> float:
         """Seconds on the clock since the training began, those of earlier processes included."""
         return self.seconds + time.perf_counter() - self.started

@@ -61,7 +61,8 @@ def lr_range(state: Fit, *, low: float = 1e-6, high: float = 10.0, steps: int = 
         steps: batches.
 
     Raises:
-        UserError: if the loss is NaN or infinite from the start, or no rate of the sweep is clearly a good one.
+        UserError: if the loss is NaN or infinite from the start, or no rate of the sweep is clearly a good
+        one.
     """
     base = max(group["initial_lr"] for group in state.optimizer.param_groups)
     state.schedule = _Rise(low, high, steps, len(state.train), base)

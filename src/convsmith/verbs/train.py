@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,8 +192,7 @@ def _trained(
         except Diverged as error:
             if not words.train.auto or len(restarts) == RESTARTS:
                 raise
-            message = str(error)
-            words, why, restart = machine.first_alone(lambda: _slower(words, run, message))
+            words, why, restart = machine.first_alone(partial(_slower, words, run, str(error)))
             reasons.update(why)
             restarts.append(restart)
             resume = False
@@ -203,7 +203,8 @@ def _trained(
 def _slower(
     words: recipes.Recipe, run: RunDirectory, error: str
 ) -> tuple[recipes.Recipe, dict[str, str], Finding]:
-    """Forget the failed training, and lower its rate to a tenth; give the recipe, the reason by its key, and a
+    """Forget the failed training, and lower its rate to a tenth; give the recipe, the reason by its key,
+    and a
     finding.
     """
     name, arguments = catalog.split("optimizer", recipes.load_plan(run.recipe).optimizer)
