@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+from torch import Tensor, nn
 
 import convsmith as cs
 from convsmith import recipe as recipes
-from convsmith.advice.live import decays, exploded, overfits
+from convsmith.advice.live import Row, decays, exploded, overfits
+from convsmith.models.lenet import lenet5
+from convsmith.objectives.objective import Objective
 from convsmith.run.directory import RunDirectory
+from convsmith.training.auto import Auto
+from convsmith.training.loop import Fit
 
 
-def test_flat_means_less_than_two_percent_over_four_epochs() -> None:
-    steady = [{"train_loss": 0.97**n} for n in range(40)]
-    assert decays(steady) == 0
-    assert decays([{"train_loss": 0.997**n} for n in range(8)]) == 1
+def power_law(
+    epochs: int, deviation: float = 0.0, a: float = 1.9, b: float = 4.5, c: float = 0.75
+) -> list[Row]:
+    """A training loss as ImageNet's at one rate: it falls ever more slowly, but falls."""
+    noise = deviation * np.random.default_rng(0).standard_normal(epochs)
+    return [{"train_loss": a + b * (n + 1) ** -c + noise[n]} for n in range(epochs)]
+
+
+@pytest.mark.parametrize("deviation", [0.0, 0.005, 0.02])
+def test_a_loss_that_falls_ever_more_slowly_is_not_flat(deviation: float) -> None:
+    assert decays(power_law(100, deviation)) == 0
+    assert decays(power_law(100, deviation, a=2.0, c=0.6)) == 0
+    assert decays([{"train_loss": 0.97**n} for n in range(40)]) == 0
+
+
+def test_flat_is_no_fall_beyond_noise() -> None:
+    r = np.random.default_rng(0)
+    stays = [{"train_loss": 1 + 0.03 * r.standard_normal()} for _ in range(60)]
+    assert decays(stays) == 3
     falls_again = [{"train_loss": 1.0}] * 8 + [{"train_loss": 0.8 * 0.9**n} for n in range(20)]
     assert decays(falls_again) == 1
 
 
-def test_over_fitting_needs_worse_validation_and_better_training() -> None:
+def test_a_schedule_that_falls_is_left_alone() -> None:
+    """Under a cosine nothing is lowered; after the last step of a step schedule the rule counts again."""
+    stays = [{"train_loss": 1.0}] * 60
+    assert decays(stays, ahead=[(1 + math.cos(math.pi * n / 60)) / 2 for n in range(60)]) == 0
+    steps = [1.0] * 20 + [0.1] * 40
+    assert decays(stays[:27], ahead=steps) == 0
+    assert decays(stays[:28], ahead=steps) == 1
+    assert decays(stays[:8], ahead=[0.01, *[1.0] * 59]) == 1, "a warm-up is no fall"
+
+
+def test_without_a_comparable_loss_the_error_counts() -> None:
+    rows = [{"train_loss": 0.45, "train_mae": 10 * 0.9**n} for n in range(30)]
+    assert decays(rows) > 0
+    assert decays(rows, comparable=False) == 0
+
+
+def test_over_fitting_is_a_worse_error_and_a_better_training() -> None:
     rows = [{"train_loss": 1 / n, "val_loss": 1.0 if n < 4 else 1.2} for n in range(1, 10)]
     assert overfits(rows) is not None
     assert overfits([{**row, "train_loss": 1.0} for row in rows]) is None, "training isn't better either"
@@ -28,9 +66,33 @@ def test_over_fitting_needs_worse_validation_and_better_training() -> None:
     assert overfits([]) is None
 
 
+def test_a_loss_that_rises_is_none_while_the_error_falls() -> None:
+    """As large margin's and many a long healthy training's."""
+    rows = [
+        {"train_loss": 1 / n, "val_loss": 0.1 * n, "val_accuracy": 1 - 1 / n, "train_accuracy": 1.0 - 0.5 / n}
+        for n in range(1, 30)
+    ]
+    assert overfits(rows, 1000, by_loss=True) is None
+    stays = [{**row, "val_accuracy": 0.5} for row in rows]
+    assert overfits(stays, 1000) is None
+    assert "the validation loss rose from 0.1" in (overfits(stays, 1000, by_loss=True) or "")
+
+
+def test_over_fitting_is_judged_by_the_number_of_images() -> None:
+    accuracy = [0.5, 0.6, 0.7, 0.7, 0.7, 0.7, 0.64, 0.64, 0.64, 0.64, 0.64]
+    rows = [
+        {"train_loss": 1.0, "val_loss": 1.0, "val_accuracy": value, "train_accuracy": 0.5 + 0.01 * n}
+        for n, value in enumerate(accuracy)
+    ]
+    assert overfits(rows, 10_000) is not None
+    assert overfits(rows, 200) is None
+
+
 def test_an_explosion() -> None:
     assert exploded(2.3, float("inf"))
     assert not exploded(0.1, 2.9), "near nothing, three times is nothing"
+    assert exploded(0.001, 0.1, 0.0), "of numbers only the first loss is known"
+    assert not exploded(0.1, 6.0, math.log(10))
 
 
 def test_a_rate_that_explodes_is_lowered_until_it_doesnt(tmp_path: Path) -> None:
@@ -76,3 +138,35 @@ def test_over_fitting_stops(tmp_path: Path) -> None:
     found = cs.train("digits", out=tmp_path / "run", model="lenet5", set=words)
     assert found["epochs"] < 60
     assert found["stopped"].startswith("over-fitting: the validation loss rose")
+
+
+def test_a_term_of_ones_own_says_that_its_loss_does_not_compare(images: Path) -> None:
+    """A loss in other units in each epoch would explode and decay; what says so is judged by its accuracy."""
+
+    class Drifting(nn.CrossEntropyLoss):
+        comparable = ()
+
+        def forward(self, input: Tensor, target: Tensor, progress: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(input, target) * (1 + 100 * progress)
+
+    state = cs.fit(
+        lenet5(in_channels=3, size=16, num_classes=3),
+        images,
+        set=["train.epochs=3", "data.batch_size=12", "optimizer.sgd.lr=0.001"],
+        callbacks=[Auto(chance=math.log(3)), Exchange(Drifting())],
+    )
+    assert not state.task.objective.comparable("train")
+    assert state.epoch == 3
+    best = max(state.history, key=lambda row: row["val_accuracy"])
+    assert state.best is not None
+    assert state.best["epoch"] == best["epoch"], "the first of equal ones, whatever the loss"
+
+
+class Exchange:
+    """Puts a term in the place of the objective's."""
+
+    def __init__(self, term: nn.Module) -> None:
+        self.term = term
+
+    def on_start(self, state: Fit) -> None:
+        state.task.objective = Objective({"own": self.term})

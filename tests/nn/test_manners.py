@@ -12,6 +12,7 @@ from torch.nn.utils import parametrizations
 
 from convsmith import catalog
 from convsmith.errors import UserError
+from convsmith.models.lenet import lenet5
 from convsmith.nn.manners import classifier, features, num_features, replace_classifier_, with_features
 
 
@@ -82,13 +83,20 @@ def test_features_and_logits_are_of_one_draw_of_the_dropout() -> None:
     assert (vectors == 0).any()
 
 
-def test_noise_at_the_classifier_is_not_in_the_features() -> None:
-    net = Own().eval()
-    quiet, _ = with_features(net, IMAGES)
-    net.out.register_forward_pre_hook(lambda _, inputs: (inputs[0] + 1,))
-    vectors, logits = with_features(net, IMAGES)
-    assert vectors.equal(quiet)
-    assert logits.allclose(F.log_softmax(net.out.weight @ (vectors + 1).T + net.out.bias[:, None], 0).T)
+@pytest.mark.parametrize("parted", [False, True])
+def test_noise_at_the_classifier_is_in_the_features(parted: bool) -> None:
+    """Large margin takes an angle off its logit: both must be of the same vectors."""
+    net = lenet5(in_channels=3, size=16) if parted else Own()
+    net.eval()
+    head = classifier(net)
+    images = torch.randn(3, 3, 16, 16) if parted else IMAGES
+    quiet, _ = with_features(net, images)
+    head.register_forward_pre_hook(lambda _, inputs: (inputs[0] + 1,))
+    vectors, logits = with_features(net, images)
+    assert vectors.equal(quiet + 1)
+    expected = vectors @ head.weight.T + head.bias
+    assert logits.allclose(expected if parted else F.log_softmax(expected, 1), atol=1e-5)
+    assert not head._forward_hooks
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 from convsmith.errors import UserError
-from convsmith.nn.weights import places, stored, weights
+from convsmith.nn.weights import Memory, places, remembered, stored, weights
 
 
 class Times(nn.Module):
@@ -104,3 +104,18 @@ def test_patterns_name_layers_not_their_parametrizations() -> None:
     assert list(weights(net, ["1"])) == ["1.weight"]
     with pytest.raises(UserError, match=r"no layer with weights is called '1\.parametrizations\*'"):
         weights(net, ["1.parametrizations*"])
+
+
+def test_places_are_walked_once_within_a_memory_and_follow_changes_outside() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    memory: Memory = {}
+    with remembered(memory):
+        first = places(net)
+        net[1] = nn.ReLU()
+        assert places(net) is first
+        assert list(places(net, ["0"])) == ["0.weight"], "another question"
+    assert list(places(net)) == ["0.weight"]
+    with torch.no_grad():
+        net[0].weight.fill_(3.0)
+    with remembered(memory):
+        assert weights(net)["0.weight"].sum() == 12, "values are read anew"

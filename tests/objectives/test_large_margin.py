@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from torch import nn
 
 import convsmith as cs
 from convsmith.errors import UserError
+from convsmith.models.lenet import lenet5
 from convsmith.models.nin import nin
 from convsmith.objectives.large_margin import LargeMarginSoftmax, psi
+from convsmith.training.loop import Fit
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
@@ -59,19 +62,46 @@ def test_formula_by_angles(m: int, start: float) -> None:
     assert value.item() == pytest.approx(np.mean(losses))
 
 
-def test_lambda_falls_with_training_only_and_not_below_its_end() -> None:
+def test_lambda_follows_the_share_of_the_training_and_not_below_its_end() -> None:
+    """(1 + 0.1 * 20,000 * share)^-2, whatever the number of updates."""
     loss = LargeMarginSoftmax(m=2, start=100.0, end=3.0, decay=0.1, power=2.0)
-    assert loss._lambda().item() == 100
-    for _ in range(4):
-        logits_and_loss(loss)
-    assert loss._lambda().item() == pytest.approx(100 * 1.4**-2)
-    loss.eval()
-    logits_and_loss(loss)
-    assert loss.updates.item() == 4
-    loss.train()
-    for _ in range(100):
-        logits_and_loss(loss)
-    assert loss._lambda().item() == 3
+    assert loss.strength(0.0).item() == 100
+    assert loss.strength(torch.tensor(0.001)).item() == pytest.approx(100 / 9)
+    assert loss.strength(0.5).item() == 3
+    _, _, seen = logits_and_loss(loss)
+    for share in (0.0, 0.001, 1.0):
+        own = LargeMarginSoftmax(m=2, start=loss.strength(share).item(), decay=0.0)
+        assert loss(**seen, progress=share).item() == pytest.approx(own(**seen).item())
+
+
+def test_evaluation_is_cross_entropy_so_that_epochs_compare() -> None:
+    loss = LargeMarginSoftmax(m=4, start=0.0)
+    logits, value, seen = logits_and_loss(loss)
+    plain = F.cross_entropy(logits, seen["target"])  # type: ignore[arg-type]
+    assert value > plain + 0.1
+    assert loss.eval()(**seen, progress=1.0).equal(plain)
+    assert loss.comparable == ("val",)
+
+
+@pytest.mark.parametrize("epochs", [2, 6])
+def test_the_margin_is_whole_at_the_end_of_a_training_of_any_length(images: Path, epochs: int) -> None:
+    """The loop hands the share on: after the last batch lambda is that of the training's end."""
+    seen = []
+
+    class Note:
+        def on_batch_end(self, state: Fit) -> None:
+            term = state.task.objective.terms["large_margin"]
+            seen.append(term.strength(state.task.progress).item())
+
+    cs.fit(
+        lenet5(size=16, num_classes=3, in_channels=3),
+        images,
+        set=["objective={large_margin: {}}", f"train.epochs={epochs}", "data.batch_size=12"],
+        callbacks=[Note()],
+    )
+    assert seen == sorted(seen, reverse=True)
+    assert seen[0] == 1000
+    assert seen[-1] < 0.02
 
 
 def test_the_loss_is_harder_than_cross_entropy_and_zero_features_are_no_trouble() -> None:
@@ -99,7 +129,7 @@ def test_trains_through_the_loop(images, tmp_path) -> None:  # type: ignore[no-u
         out=tmp_path / "run",
         set=[
             "model.resnet20.width=8",
-            "objective={large_margin: {m: 2, decay: 0.002}, center: {weight: 0.01}}",
+            "objective={large_margin: {m: 2}, center: {weight: 0.01}}",
             "train.epochs=20",
             "data.batch_size=16",
         ],

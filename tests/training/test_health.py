@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import convsmith as cs
 from convsmith.advice.evidence import gather
+from convsmith.advice.labels import suspects
 from convsmith.run.directory import RunDirectory
+from convsmith.training.health import FREE, SHARE, Health
 from convsmith.training.loop import Fit
 
 WORDS = ["train.device=cpu", "data.batch_size=12", "optimizer.sgd.lr=0.02", "data.augment={}"]
@@ -83,3 +89,85 @@ def test_a_resumed_run_has_each_row_once(images: Path, tmp_path: Path) -> None:
     broken, whole = (gather(RunDirectory(tmp_path / name)) for name in ("run", "whole"))
     assert broken.health["right"] == whole.health["right"]
     assert broken.health["weight"] == whole.health["weight"]
+
+
+class Half(nn.Module):
+    """Of four channels one never responds, one always, and two to half of the pixels each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.ReLU()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        ones = torch.ones_like(images[:, :1])
+        half = ones.clone()
+        half[..., ::2] = -1
+        maps = self.act(torch.cat([-ones, ones, half, -half], 1))
+        return self.fc(maps.mean((2, 3)))
+
+
+def test_silent_and_dead_units_are_counted(images: Path, tmp_path: Path) -> None:
+    cs.train(images, out=tmp_path / "run", model=Half(), set=[*WORDS, "train.epochs=1"])
+    e = gather(RunDirectory(tmp_path / "run"))
+    assert e.health["dead"]["act"] == [0.25]
+    assert e.health["silent"]["act"] == [0.5]
+
+
+def test_health_is_that_of_the_net_that_is_kept(images: Path, tmp_path: Path) -> None:
+    """Of the running average, not of the weights that it follows; so are the classes it is sure of."""
+    found: list[tuple[float, float]] = []
+
+    class Watch:
+        def on_epoch_end(self, state: Fit) -> None:
+            net = state.model.eval()
+            (batch,) = state.train.sample(256).epoch(0)
+            with torch.no_grad():
+                logits = net(batch.images)
+            wrong = suspects(logits.softmax(1).numpy(), batch.targets.numpy())
+            found.append((float((logits.argmax(1) == batch.targets).float().mean()), float(wrong.mean())))
+            assert state.average is not None
+
+    words = [*WORDS, "train.epochs=3", "train.ema.decay=0.9", "data.batch_size=48", "optimizer.sgd.lr=0.3"]
+    cs.train(images, out=tmp_path / "run", model="lenet5", set=words, callbacks=[Watch()])
+    health = gather(RunDirectory(tmp_path / "run")).health
+    assert health["right"]["train"] == pytest.approx([right for right, _ in found], abs=1e-5)
+    assert health["doubted"]["train"] == pytest.approx([doubt for _, doubt in found], abs=1e-5)
+    assert health["sample"]["train"] == [48] * 3
+
+
+def test_measuring_keeps_within_its_share_of_the_time(images: Path, tmp_path: Path) -> None:
+    """A clock that runs fast while health is measured: it is then measured seldom, and still at the end."""
+    health = Health(RunDirectory(tmp_path))
+    state: Any = SimpleNamespace(epoch=0, epochs=1000, stop=None, spent={"train": 0.0, "val": 0.0})
+    measured = []
+    for epoch in range(1, 1001):
+        state.epoch = epoch
+        state.spent["train"] += 0.01
+        if health.left(state) >= 0.05:
+            measured.append(epoch)
+            health.spent += 0.05
+        assert health.spent <= FREE + SHARE * state.spent["train"]
+    assert measured[0] < 10
+    assert 5 <= len(measured) <= 12
+    assert measured[-1] == 1000
+
+
+def test_seconds_are_those_on_the_clock(images: Path, tmp_path: Path) -> None:
+    """Training, validation and all beside them add up to the rows', and these to the training's."""
+
+    class Slow:
+        def on_epoch_end(self, state: Fit) -> None:
+            time.sleep(0.05)
+
+    begun = time.perf_counter()
+    words = [*WORDS, "train.epochs=3"]
+    run = cs.train(images, out=tmp_path / "run", model="lenet5", set=words, callbacks=[Slow()])
+    whole = time.perf_counter() - begun
+    e = gather(RunDirectory(tmp_path / "run"))
+    rows, parts = e.column("seconds"), e.health["seconds"]
+    assert 0.15 < run["seconds"] < whole
+    assert 0.1 < sum(rows) <= run["seconds"] - 0.05
+    assert rows[1] > parts["training"][1] + parts["validation"][1] + 0.05
+    assert sum(map(sum, parts.values())) == pytest.approx(sum(rows), abs=0.2)
+    assert sum(parts["beside"]) > 0.1

@@ -15,10 +15,13 @@ from convsmith.advice.choices import planned
 from convsmith.data.dataset import Dataset
 from convsmith.data.opened import open_data
 from convsmith.errors import UserError
+from convsmith.nn.manners import with_features
 from convsmith.recipe import Data, load
+from convsmith.training import loop
 from convsmith.training.assemble import assemble
+from convsmith.training.average import exponential_average
 from convsmith.training.callbacks import EarlyStopping
-from convsmith.training.loop import Fit, fit, train_epoch
+from convsmith.training.loop import Fit, _rank, fit, train_epoch
 
 
 @pytest.fixture
@@ -252,3 +255,100 @@ def test_on_the_gpu(dataset: Dataset) -> None:
     fit(gpu)
     assert gpu.train.split.store.pixels.is_cuda  # type: ignore[attr-defined]
     assert gpu.history[0]["train_loss"] == pytest.approx(cpu.history[0]["train_loss"], rel=1e-2)
+
+
+def test_each_term_is_logged_in_validation_too(dataset: Dataset) -> None:
+    """By name, as the terms say for the net that is evaluated; the loss is the sum of those that read
+    images.
+    """
+    state = assembled(dataset, "objective={cross_entropy: {}, center: {weight: 0.1}, l2: {weight: 0.01}}")
+    fit(state)
+    row = state.history[-1]
+    net, centers = state.model.eval(), state.task.objective.terms["center"].centers
+    (batch,) = state.val.epoch(0)
+    features, logits = with_features(net, batch.images)
+    assert row["val_cross_entropy"] == pytest.approx(F.cross_entropy(logits, batch.targets).item(), rel=1e-5)
+    spread = (features - centers[batch.targets]).square().sum(1).mean().item()
+    assert row["val_center"] == pytest.approx(0.05 * spread, rel=1e-5)
+    squares = sum(p.square().sum().item() for p in net.parameters() if p.ndim > 1)
+    assert row["val_l2"] == pytest.approx(0.005 * squares, rel=1e-5)
+    assert row["val_loss"] == pytest.approx(row["val_cross_entropy"] + row["val_center"])
+
+
+def test_a_tie_is_broken_by_the_loss_only_where_epochs_compare(dataset: Dataset) -> None:
+    state = assembled(dataset)
+    first, second = ({"val_accuracy": 0.5, "val_loss": loss} for loss in (2.0, 1.0))
+    assert _rank(state, second) > _rank(state, first)
+    state.task.objective.terms["cross_entropy"].comparable = ()
+    assert _rank(state, second) == _rank(state, first), "the first of them stays"
+
+
+def test_validation_within_an_epoch_keeps_the_best(dataset: Dataset) -> None:
+    """A net that is only good after the second of four batches is kept as it was there; no row is added,
+    and the
+    training is the one without looks.
+    """
+    looked: list[tuple[int, int]] = []
+
+    class Spoil:
+        def on_batch_end(self, state: Fit) -> None:
+            if state.batch == 3:
+                with torch.no_grad():
+                    state.model.fc.bias[0] += 1e4
+
+        def on_improvement(self, state: Fit) -> None:
+            looked.append((state.epoch, state.batch))
+
+    plain = assembled(dataset, "train.epochs=1", "optimizer.sgd.lr=0.02")
+    state = assembled(dataset, "train.epochs=1", "optimizer.sgd.lr=0.02", "train.validate_every=2")
+    fit(plain, [Spoil()])
+    fit(state, [Spoil()])
+    assert looked[0] == (1, 0)
+    assert looked[1:] == [(0, 2)]
+    assert state.best is not None
+    assert (state.best["epoch"], state.best["batch"]) == (1, 2)
+    assert [set(row) for row in state.history] == [set(row) for row in plain.history]
+    assert weights(state).equal(weights(plain))
+
+
+def test_looks_follow_the_updates_and_leave_frozen_layers_alone(dataset: Dataset) -> None:
+    """Every batch asked for, gradients over two: after the second and the fourth, the latter being the
+    epoch's end.
+    """
+    state = assembled(dataset, "train.validate_every=1", "train.accumulate=2", "train.epochs=1")
+    modes: list[bool] = []
+    state.freeze = lambda share: state.task.model.act.eval() and None
+    seen: list[int] = []
+    whole = loop.validate
+
+    class Note:
+        def on_batch_end(self, state: Fit) -> None:
+            modes.append(state.task.model.act.training)
+
+    def validate(state: Fit) -> Any:
+        seen.append(state.batch)
+        return whole(state)
+
+    try:
+        loop.validate = validate
+        fit(state, [Note()])
+    finally:
+        loop.validate = whole
+    assert seen == [2, 4]
+    assert modes == [False, False]
+
+
+def test_an_average_counts_without_asking_the_device(dataset: Dataset) -> None:
+    """After a checkpoint it goes on counting where it was."""
+    net = nn.Linear(1, 1)
+    average = exponential_average(net, 0.9)
+    for _ in range(3):
+        average.update_parameters(net)
+    again = exponential_average(net, 0.9)
+    again.load_state_dict(average.state_dict())
+    with torch.no_grad():
+        net.weight += 1
+    for each in (average, again):
+        each.update_parameters(net)
+    assert again.module.weight.equal(average.module.weight)
+    assert again.n_averaged == 4

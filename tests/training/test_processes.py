@@ -55,6 +55,54 @@ def test_two_processes_give_one_processes_curve(images: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_auto_restarts_in_all_processes_together(tmp_path: Path) -> None:
+    """A rate that explodes is lowered until it doesn't, and a run whose loss becomes NaN in one process
+    only too.
+    """
+    words = [
+        "digits",
+        "--model",
+        "lenet5",
+        "--epochs",
+        3,
+        "--device",
+        "cpu",
+        "--auto",
+        "--set",
+        "data.size=16",
+    ]
+    out = tmp_path / "run"
+    done = run("train", *words, "--out", out, "--devices", 2, "--set", "optimizer.sgd.lr=2")
+    assert done.returncode == 0, done.stderr
+    assert "started again with 0.2" in done.stderr
+    rows = RunDirectory(out).read_metrics()
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["val_accuracy"] > 0.6
+    script = textwrap.dedent("""
+        import os, sys
+        sys.argv[0] = __file__
+        import convsmith.training.loop as loop
+        whole, seen = loop.total, [0]
+        def total(state, terms, share):
+            seen[0] += 1
+            bad = seen[0] == 5 and state.fabric.global_rank == 1
+            return whole(state, terms, share) * (float("nan") if bad else 1)
+        loop.total = total
+        from convsmith.cli.main import main
+        main()
+    """)
+    file = tmp_path / "poisoned.py"
+    file.write_text(script)
+    out = tmp_path / "poisoned"
+    done = run(
+        "train", *words, "--out", out, "--devices", 2, "--set", "optimizer.sgd.lr=0.02", script=(str(file),)
+    )
+    assert done.returncode == 0, done.stderr
+    assert "became nan in epoch 1" in done.stderr
+    assert len(RunDirectory(out).read_metrics()) == 3
+
+
+@pytest.mark.slow
 def test_batch_norm_over_processes_is_said(images: Path, tmp_path: Path) -> None:
     words = ["--model", "resnet20", "--epochs", 1, "--device", "cpu", "--devices", 2]
     done = run("train", images, "--out", tmp_path / "run", *words)

@@ -11,7 +11,10 @@ import pytest
 
 import convsmith as cs
 from convsmith import recipe as recipes
+from convsmith.advice import remedies
+from convsmith.advice.evidence import gather
 from convsmith.reports.comparison import differences, flattened
+from convsmith.run.directory import RunDirectory
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 WORDS = ["data.size=16", "data.batch_size=32", "train.device=cpu", "train.epochs=4"]
@@ -40,6 +43,28 @@ def test_a_fault_is_named_explained_and_mended(slow: Path, tmp_path: Path, convs
     assert recipes.load(tmp_path / "next/recipe.yaml").model_dump(exclude={"optimizer"}) == old
     assert found["next"]["accuracy"] > cs.evaluate(slow).accuracy + 0.1, "and it helps"
     assert {file.name: file.read_bytes() for file in slow.iterdir() if file.is_file()} == before
+
+
+def test_the_next_run_has_its_own_seed_and_device(slow: Path, tmp_path: Path) -> None:
+    cs.diagnose(slow, apply=True, out=tmp_path / "next", seed=77, device="cpu")
+    made = recipes.load(tmp_path / "next/recipe.yaml").train
+    assert (made.seed, made.device) == (77, "cpu")
+    assert made.epochs == recipes.load(slow / "recipe.yaml").train.epochs
+
+
+def test_the_last_epochs_are_trained_again(tmp_path: Path) -> None:
+    """The remedy's recipe goes on from the kept net, with the classifier that it has, at a tenth of the
+    rate.
+    """
+    words = [*WORDS, "schedule=constant", "optimizer.sgd.lr=0.05", "data.batch_size=16", "train.epochs=5"]
+    first = cs.train("digits", out=tmp_path / "run", model="lenet5", set=words)
+    again = remedies.again(gather(RunDirectory(tmp_path / "run")), 2)
+    assert f"train.start_from={(tmp_path / 'run').absolute()}" in again
+    made = cs.train(out=tmp_path / "next", recipe=tmp_path / "run/recipe.yaml", set=list(again))
+    rows = RunDirectory(tmp_path / "next").read_metrics()
+    assert [row["lr"] < 0.0051 for row in rows] == [True, True]
+    assert rows[0]["val_accuracy"] > first["val_accuracy"] - 0.02
+    assert made["val_accuracy"] >= first["val_accuracy"]
 
 
 def test_the_report_shows_it(slow: Path) -> None:
@@ -98,6 +123,8 @@ def test_a_sweep_on_the_command_line(images: Path, convsmith: Run) -> None:
         (["diagnose", "nowhere", "--apply"], "--apply and --out NEWRUN go together"),
         (["lr-range", "digits", "--low", "2", "--high", "1"], "--low 2 must be above 0 and below --high 1"),
         (["advise", "nowhere"], "there is no nowhere"),
+        (["diagnose", "nowhere", "--device", "tpu"], "--device takes auto, cpu or cuda; got 'tpu'"),
+        (["summary", "resnet20", "--device", "tpu"], "--device takes auto, cpu or cuda; got 'tpu'"),
         (["report", "nowhere", "elsewhere"], "nowhere holds no run"),
         (["advise", "digits", "--set", "train.finetune=heads"], "did you mean 'head'"),
         (

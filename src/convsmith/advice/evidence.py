@@ -13,7 +13,10 @@ from typing import Any, TypeVar
 
 from convsmith import catalog
 from convsmith import recipe as recipes
+from convsmith.advice.trends import errors
 from convsmith.errors import UserError, shown
+from convsmith.objectives.guessing import guessing, knowing
+from convsmith.objectives.objective import IMAGELESS, comparable
 from convsmith.recipe import Plan
 from convsmith.run.directory import RunDirectory
 
@@ -32,8 +35,10 @@ class Evidence:
         recipe: of the run.
         rows: of metrics.csv.
         steps: (epoch, batch, loss) of steps.csv.
-        health: values of health.csv by their columns ``what`` and ``name``, one an epoch.
+        health: values of health.csv by their columns ``what`` and ``name``, one an epoch, nan where none was
+            measured.
         counts: images by split and class.
+        kept: the run's folder, if it holds a net that a training can go on from.
     """
 
     recipe: Plan
@@ -41,6 +46,7 @@ class Evidence:
     steps: list[tuple[int, int, float]] = field(default_factory=list)
     health: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    kept: str | None = None
 
     def column(self, name: str) -> list[float]:
         """One column of metrics.csv."""
@@ -51,11 +57,64 @@ class Evidence:
         """Whether the targets are classes."""
         return bool(self.rows) and "val_accuracy" in self.rows[0]
 
-    @property
+    @cached_property
     def chance(self) -> float:
-        """Loss of guessing: the cross-entropy of equal probabilities; without classes, the first loss."""
-        classes = len(self.counts.get("train", {}))
-        return math.log(classes) if classes > 1 else max(self.first, 1e-9)
+        """Loss of guessing under this objective and these classes; without classes, the first loss.
+
+        A sampler other than ``shuffle`` evens the classes out, more or less.
+        """
+        counts = {name: count for name, count in self.counts.get("train", {}).items() if count}
+        if len(counts) < 2:
+            return max(self.first, 1e-9)
+        even = catalog.split("sampler", self.recipe.data.sampler)[0] != "shuffle"
+        return max(
+            guessing(self.recipe.objective, dict.fromkeys(counts, 1) if even else counts),
+            1e-9,
+        )
+
+    @cached_property
+    def least(self) -> float:
+        """Least loss of this objective, 0 where targets aren't smoothed."""
+        if not self.classifies or not self.images("train"):
+            return 0.0
+        return knowing(self.recipe.objective, self.counts["train"])
+
+    @property
+    def prior(self) -> float:
+        """Share of the commonest class, the accuracy of guessing; 0 without classes."""
+        counts = self.counts.get("train", {}).values()
+        return max(counts) / sum(counts) if sum(counts) else 0.0
+
+    def comparable(self, split: str) -> bool:
+        """Whether the loss of a split can be compared between epochs: no term's scale moves."""
+        terms = [name for name in catalog.names("term") if name in self.recipe.objective]
+        return all(split in comparable(catalog.load("term", name)) for name in terms if not _penalizes(name))
+
+    def left(self, split: str) -> list[float]:
+        """Share of what guessing gets wrong that is still wrong, by epoch: 1 guesses, 0 knows.
+
+        Of the loss where epochs can be compared by it; else of the errors, and of the first epoch's where the
+        targets are numbers.
+        """
+        if self.comparable(split):
+            between = max(1e-9, self.chance - self.least)
+            return [(loss - self.least) / between for loss in self.column(f"{split}_loss")]
+        wrong = errors(self.rows, split)
+        if not self.classifies:
+            return [error / max(wrong[0], 1e-12) for error in wrong]
+        if f"{split}_accuracy" not in self.rows[0]:
+            return [math.nan] * len(self.rows)
+        return [error / max(1e-12, 1 - self.prior) for error in wrong]
+
+    def images(self, split: str) -> int:
+        """Number of a split's images."""
+        return sum(self.counts.get(split, {}).values())
+
+    @property
+    def measured(self) -> int:
+        """Number of training images that health was last measured on."""
+        found = self.last("sample", "train")
+        return int(found) if math.isfinite(found) else min(SAMPLE, max(1, self.images("train")))
 
     @property
     def first(self) -> float:
@@ -84,8 +143,9 @@ class Evidence:
         return float(self.optimizer[1].get("lr", 1.0))
 
     def last(self, what: str, name: str) -> float:
-        """Value of the last epoch in health.csv; nan if there is none."""
-        return (self.health.get(what, {}).get(name) or [math.nan])[-1]
+        """Last value in health.csv; nan if there is none."""
+        values = self.health.get(what, {}).get(name, [])
+        return next((value for value in reversed(values) if not math.isnan(value)), math.nan)
 
     @cached_property
     def path(self) -> float:
@@ -103,12 +163,17 @@ class Evidence:
         for epoch, row in enumerate(self.rows):
             sizes = []
             for layer, weights in self.health.get("weight", {}).items():
-                gradients = self.health["gradient"].get(layer, [])
-                if epoch < min(len(weights), len(gradients)) and weights[epoch] > 0:
-                    gradient = gradients[epoch] / (1 - arguments.get("momentum", 0)) if name in PLAIN else 1.0
-                    sizes.append(gradient / weights[epoch])
+                weight = min(_at(weights, epoch), self._first_weight(layer) if epoch == 0 else math.inf)
+                gradient = _at(self.health["gradient"].get(layer, []), epoch)
+                if weight > 0 and not math.isnan(gradient):
+                    step = gradient / (1 - arguments.get("momentum", 0)) if name in PLAIN else 1.0
+                    sizes.append(step / weight)
             total += updates * row["lr"] * (median(sizes) if sizes else 0.0)
         return total
+
+    def _first_weight(self, layer: str) -> float:
+        """Size of a layer's weights before any update: a rate that is far too high blows them up at once."""
+        return (self.health.get("first_weight", {}).get(layer) or [math.inf])[0]
 
     @property
     def decays(self) -> bool:
@@ -125,9 +190,16 @@ class Evidence:
         return extra / max(1e-12, extra + sum(row["train_loss"] for row in early))
 
 
+def _at(values: list[float], epoch: int) -> float:
+    """The value of an epoch, or the last one measured before it; nan if there is none."""
+    before = values[: epoch + 1] if epoch < len(values) else []
+    return next((value for value in reversed(before) if not math.isnan(value)), math.nan)
+
+
 def _penalizes(name: str) -> bool:
     """Whether a term reads the weights alone."""
-    return list(inspect.signature(catalog.load("term", name).forward).parameters) == ["self", "model"]
+    words = set(inspect.signature(catalog.load("term", name).forward).parameters)
+    return words - {"self"} <= IMAGELESS
 
 
 def gather(run: RunDirectory) -> Evidence:
@@ -144,7 +216,11 @@ def gather(run: RunDirectory) -> Evidence:
         raise UserError(f"{shown(run.path)} has not trained a single epoch; there is nothing to diagnose yet")
     health = _read(run.health, lambda: _health(run))
     counts = run.read_json(run.data)["counts"]
-    return Evidence(recipes.load_plan(run.recipe), rows, steps, health, counts)
+    if rows and "val_accuracy" in rows[0]:
+        # All validation images are looked at in each epoch; earlier versions asked a sample once more.
+        health.setdefault("right", {})["val"] = [row["val_accuracy"] for row in rows]
+    kept = str(run.path.absolute()) if run.weights.exists() and run.model.exists() else None
+    return Evidence(recipes.load_plan(run.recipe), rows, steps, health, counts, kept)
 
 
 def _read(file: Path, reader: Callable[[], T]) -> T:
@@ -159,7 +235,17 @@ def _steps(run: RunDirectory) -> list[tuple[int, int, float]]:
 
 
 def _health(run: RunDirectory) -> dict[str, dict[str, list[float]]]:
-    found: dict[str, dict[str, list[float]]] = {}
+    """Values by ``what`` and ``name``, one an epoch, nan where none was measured."""
+    at: dict[str, dict[str, dict[int, float]]] = {}
     for row in run.read_table(run.health):
-        found.setdefault(row["what"], {}).setdefault(row["name"], []).append(float(row["value"]))
-    return found
+        values = at.setdefault(row["what"], {}).setdefault(row["name"], {})
+        values[int(row["epoch"])] = float(row["value"])
+    last = max((epoch for names in at.values() for values in names.values() for epoch in values), default=0)
+    # What was measured before the first update is of epoch 0, all else of the epochs from 1 on.
+    return {
+        what: {
+            name: [values[0]] if 0 in values else [values.get(n, math.nan) for n in range(1, last + 1)]
+            for name, values in names.items()
+        }
+        for what, names in at.items()
+    }

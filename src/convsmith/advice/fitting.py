@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
-from convsmith.advice.evidence import SAMPLE, Evidence
+from convsmith.advice.evidence import Evidence
 from convsmith.advice.remedies import (
     USUAL_L2,
+    deviation,
     dropout,
+    gap,
     regularized,
     right,
     smoothing,
@@ -15,10 +17,22 @@ from convsmith.advice.remedies import (
     uneven,
     wider,
 )
+from convsmith.advice.trends import errors, noise, risen
 from convsmith.findings import Finding
 
-# Difference of training and validation accuracy from which on a net over-fits.
-GAP = 0.13
+# Standard errors of a difference that must lie between two accuracies.
+SURE = 3.0
+# Difference of training and validation accuracy, where all training images are right, that is over-fitting.
+BY_HEART = 0.13
+# Training images a class below which such a gap is theirs.
+FEW = 20
+# Share of what lies between guessing and knowing that a net which under-fits knows at most, the share of
+# the loss
+# of guessing that is left to it, and how far apart its two accuracies lie at most, of the training's.
+KNOWN, LEFT, TOGETHER = 0.72, 0.4, 0.06
+# Share of wrong labels that can be told, and share of the errors in which the net must be sure of another
+# class.
+NOISE, DOUBTED = 0.05, 0.5
 FITTING = "study notes, chapter 9, on validation curves"
 
 
@@ -73,17 +87,30 @@ def collapse(e: Evidence) -> Finding | None:
 
 
 def label_noise(e: Evidence) -> Finding | None:
-    """The net is right on more validation than training images, more than chance allows."""
-    train, val = (e.health.get("right", {}).get(name, []) for name in ("train", "val"))
-    gaps = [v - t for t, v in zip(train, val)]
-    if not gaps or max(gaps) < 3 * _error(e) or max(val) < 0.4:
+    """The net is right on more validation than training images, and sure of another class for those it
+    misses.
+
+    Pictures that are hard to recognize, or spoiled, are missed too; but of them the net isn't sure.
+    """
+    train, val, doubted = (
+        e.health.get(what, {}).get(name, [])
+        for what, name in (("right", "train"), ("right", "val"), ("doubted", "train"))
+    )
+    gaps = [v - t if d >= DOUBTED * (1 - t) else -1.0 for t, v, d in zip(train, val, doubted)]
+    if not gaps:
         return None
     at = gaps.index(max(gaps))
+    error = math.hypot(deviation(train[at], e.measured), deviation(val[at], e.images("val")))
+    # Better than guessing by far, so that the net's own opinion of a label counts.
+    if not gaps[at] >= max(SURE * error, NOISE) or not val[at] - e.prior > 0.4 * (1 - e.prior):
+        return None
     return Finding(
         name="label_noise",
         seen=f"in epoch {at + 1} the net is right on {100 * val[at]:.0f}% of the validation images and on "
-        f"{100 * train[at]:.0f}% of the training images, without augmentation",
-        means=f"about {100 * max(gaps):.0f}% or more of the training labels are wrong",
+        f"{100 * train[at]:.0f}% of the training images, without augmentation; it is sure of another "
+        f"class for "
+        f"{100 * doubted[at]:.0f}% of them",
+        means=f"about {100 * gaps[at]:.0f}% or more of the training labels are wrong",
         change="look through the training labels; until then smooth them, and stop early",
         why="a net learns what is common first and memorizes exceptions later",
         source="Arpit et al. 2017; Northcutt et al. 2021",
@@ -93,37 +120,66 @@ def label_noise(e: Evidence) -> Finding | None:
 
 
 def over_fitting(e: Evidence) -> Finding | None:
-    """Training images are right, validation images are wrong."""
-    train, val = right(e, "train"), right(e, "val")
-    if len(e.rows) < 3 or not train > 0.7 or train - val < _gap(e):
+    """Validation accuracy lies below training accuracy and falls with the epochs; or it stays there while
+    the net
+    knows its training images by heart, which are few.
+
+    A gap alone is none: large nets know all of their images, and get better at others to the last epoch.
+    """
+    apart, error = gap(e)
+    if len(e.rows) < 3 or not apart > SURE * error:
         return None
-    losses = e.column("val_loss")
-    best = losses.index(min(losses))
-    rises = losses[-1] > 1.1 * losses[best] and best < len(losses) - 2
-    seen = (
-        f"{100 * train:.0f}% of the training images are right, and {100 * val:.0f}% of the validation images"
-    )
-    if rises:
-        seen += f"; the validation loss rises from {losses[best]:.3g} in epoch {best + 1} to {losses[-1]:.3g}"
+    wrong = errors(e.rows, "val")
+    each = e.images("train") / max(1, len(e.counts.get("train", {})))
+    falls = risen(wrong, e.images("val") if e.classifies else 0, max(1, min(5, len(wrong) // 4)))
+    if falls is not None:
+        best, end = 100 * (1 - falls.best), 100 * (1 - falls.end)
+        fate = f"fell from {best:.0f}% in epoch {falls.epoch + 1} to {end:.0f}%"
+    elif apart > BY_HEART and _by_heart(e):
+        fate = "hasn't risen for the second half of the epochs"
+    elif apart > BY_HEART and right(e, "train") > 0.9 and each < FEW:
+        fate = f"can't follow with {each:.0f} training images a class"
+    else:
+        return None
     change = regularized(e)
     return Finding(
         name="over_fitting",
-        seen=seen,
+        seen=f"{100 * right(e, 'train'):.0f}% of the training images are right, and "
+        f"{100 * right(e, 'val'):.0f}% of the validation images, whose accuracy {fate}",
         means="the net knows its training images by heart",
         change=f"more images, or what stands for them: {', '.join(change)}",
         why="what is learned by heart doesn't help with new images",
         source=FITTING,
         set=change,
-        epochs=(best + 1, len(losses)),
+        epochs=((falls.epoch if falls else len(wrong) // 2) + 1, len(wrong)),
     )
 
 
+def _by_heart(e: Evidence) -> bool:
+    """Whether nearly all training images were right for half of the epochs, and validation got no better by
+    it.
+    """
+    half = len(e.rows) // 2
+    known = [share for share in e.health.get("right", {}).get("train", [])[half:] if not math.isnan(share)]
+    if len(e.rows) < 6 or not known or min(known) < 0.97:
+        return False
+    wrong = errors(e.rows, "val")
+    window = max(2, len(wrong) // 6)
+    before, after = (sum(part) / window for part in (wrong[half : half + window], wrong[-window:]))
+    error = math.hypot(noise(wrong[half:]) * math.sqrt(2 / window), deviation(after, e.images("val")))
+    return before - after < max(2 * error, 0.02 * before)
+
+
 def under_fitting(e: Evidence) -> Finding | None:
-    """Training images are wrong as well."""
+    """Validation accuracy doesn't fall, and training images are wrong as often: little more than guessed."""
+    apart, error = gap(e)
     train, val = right(e, "train"), right(e, "val")
-    if len(e.rows) < 3 or not train < 0.72 or train - val >= _gap(e) or stuck(e):
+    known = (train - e.prior) / max(1e-9, 1 - e.prior)
+    if len(e.rows) < 3 or not known < KNOWN or not apart < max(SURE * error, TOGETHER * train) or stuck(e):
         return None
-    losses = e.column("train_loss")
+    if not min(e.left("train")[-1], e.left("val")[-1]) > LEFT:
+        return None
+    losses = e.left("train")
     falling = losses[-1] < 0.97 * losses[-max(2, len(losses) // 5)]
     longer = f"train.epochs={2 * e.recipe.train.epochs}"
     return Finding(
@@ -157,14 +213,3 @@ def noisy_validation(e: Evidence) -> Finding | None:
         set=(f"data.val={share:.2g}",),
         epochs=(1, max(1, len(e.rows))),
     )
-
-
-def _error(e: Evidence) -> float:
-    """Upper bound of the standard error of the difference between the two samples' accuracies."""
-    sizes = [min(SAMPLE, max(1, sum(e.counts.get(name, {}).values()))) for name in ("train", "val")]
-    return 0.5 * math.sqrt(1 / sizes[0] + 1 / sizes[1])
-
-
-def _gap(e: Evidence) -> float:
-    """Difference of training and validation accuracy that chance does not explain."""
-    return max(GAP, 2 * _error(e))

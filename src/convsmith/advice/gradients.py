@@ -47,7 +47,7 @@ def vanishing_gradients(e: Evidence) -> Finding | None:
     if len(gradients) < 4 or not stuck(e):
         return None
     layers = list(gradients)
-    first, last = gradients[layers[0]][0], gradients[layers[-1]][0]
+    first, last = (next((v for v in gradients[layers[end]] if v == v), math.nan) for end in (0, -1))
     if not first < 0.01 * last:
         return None
     return Finding(
@@ -65,8 +65,8 @@ def vanishing_gradients(e: Evidence) -> Finding | None:
 
 def dead_units(e: Evidence) -> Finding | None:
     """At least half of a layer's channels respond to none of the images."""
-    dead = {name: values[-1] for name, values in e.health.get("dead", {}).items() if values}
-    if not dead or max(dead.values()) < 0.5:
+    dead = {name: e.last("dead", name) for name in e.health.get("dead", {})}
+    if not dead or not max(dead.values()) >= 0.5:
         return None
     worst = max(dead, key=lambda name: dead[name])
     return Finding(

@@ -74,6 +74,23 @@ def noise(posteriors: Any, labels: Any) -> Noise:
     )
 
 
+def suspects(posteriors: Any, labels: Any) -> Any:
+    """Mask (N,) of labels for which a net in training is sure of another class.
+
+    Another class is as probable as that class usually is for its own images, and the given class is less so
+    (Northcutt, Jiang & Chuang 2021, confident learning, equation 2).
+
+    Args:
+        posteriors: (N, K).
+        labels: (N,).
+    """
+    classes = np.arange(posteriors.shape[1])
+    usual = np.array([posteriors[labels == k, k].mean() if (labels == k).any() else np.inf for k in classes])
+    confident = np.where(posteriors >= usual, posteriors, -1.0)
+    best = confident.argmax(1)
+    return (confident.max(1) > 0) & (best != labels)
+
+
 def directions(features: Any) -> Any:
     """Features in units of their deviations, each image's of the same length, (N, D).
 

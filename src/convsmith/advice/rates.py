@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
-from statistics import mean
+from statistics import fmean as mean
+from typing import Any
 
 from convsmith.advice.evidence import Evidence
-from convsmith.advice.remedies import rate, right, stuck, uneven
+from convsmith.advice.remedies import again, gap, rate, stuck, uneven
+from convsmith.advice.trends import flat, noise
 from convsmith.findings import Finding
 
 NOTES = "study notes, chapter 10, on learning rates"
+# Sum of the steps relative to the weights below which new weights, or trained ones, could not move far.
+PATH, TUNED_PATH = 3.0, 0.1
 
 
 def rate_too_high(e: Evidence) -> Finding | None:
@@ -32,27 +37,31 @@ def rate_too_high(e: Evidence) -> Finding | None:
 def _explosion(e: Evidence) -> str | None:
     if e.diverged is not None:
         return f"the loss leaves all bounds in epoch {e.diverged[0]}, batch {e.diverged[1]}"
-    worst = max((loss for _, _, loss in e.steps), default=0.0)
-    # A jump did no harm if the training has come back from it.
-    if worst > 3 * max(e.first, e.chance) and not (e.rows and e.rows[-1]["train_loss"] < 0.7 * e.chance):
-        return f"the loss rises from {e.first:.3g} to {worst:.3g}"
-    if stuck(e) and e.path > 3:
+    if e.comparable("train"):
+        worst = max((loss for _, _, loss in e.steps), default=0.0)
+        # A jump did no harm if the training has come back from it.
+        if worst > 3 * max(e.first, e.chance) and not (e.rows and e.left("train")[-1] < 0.7):
+            return f"the loss rises from {e.first:.3g} to {worst:.3g}"
+    if stuck(e) and e.path > PATH:
         return f"the loss stays at {min(e.column('train_loss')):.3g}, that of guessing"
-    if e.last("predicted", "answers") > 0.95 and not uneven(e) and e.path > 3:
+    if e.last("predicted", "answers") > 0.95 and not uneven(e) and e.path > PATH:
         return f"{100 * e.last('predicted', 'answers'):.0f}% of the answers are one class"
     return None
 
 
 def _late_start(e: Evidence) -> str | None:
-    losses = e.column("train_loss") if e.rows else []
-    if len(losses) < 6 or not e.decays:
+    """Most of what is learned is learned once the rate has fallen; the fall before is judged beyond noise."""
+    left = e.left("train") if e.rows else []
+    if len(left) < 6 or not e.decays or not e.classifies:
         return None
-    start, half, end = e.chance, losses[len(losses) // 2 - 1], losses[-1]
-    if end > 0.7 * e.chance or start - half > 0.55 * (start - end):
+    half, end = left[len(left) // 2 - 1], left[-1]
+    # Written so that nan, for what isn't known, finds nothing.
+    if not (end <= 0.7 and 1 - half <= 0.55 * (1 - end)):
         return None
     return (
-        f"the loss falls by {start - half:.2g} in the first half, and by {half - end:.2g} in the second, as "
-        f"the rate falls"
+        f"after half of the epochs {100 * half:.0f}% of the loss of guessing is left, and "
+        f"{100 * end:.0f}% at the "
+        f"end, as the rate falls"
     )
 
 
@@ -60,9 +69,11 @@ def rate_too_low(e: Evidence) -> Finding | None:
     """The loss falls slowly all along; all updates together move the weights little."""
     if len(e.rows) < 2 or not e.health.get("weight"):
         return None
-    losses = e.column("train_loss")
-    apart = right(e, "train") - right(e, "val") > 0.12
-    if e.path > 3 or losses[-1] < 0.2 * e.chance or apart:
+    losses, left = e.column("train_loss"), e.left("train")
+    apart, error = gap(e)
+    limit = PATH if e.recipe.train.start_from is None else TUNED_PATH
+    # A net that knows its training images better than others has learned; NaN where that isn't known.
+    if e.path > limit or not left[-1] >= 0.2 or apart > max(0.12, 2 * error):
         return None
     return Finding(
         name="rate_too_low",
@@ -79,45 +90,60 @@ def rate_too_low(e: Evidence) -> Finding | None:
 
 def rate_too_high_later(e: Evidence) -> Finding | None:
     """The loss falls fast, then bounces or stays, under a rate that doesn't fall."""
-    losses = e.column("train_loss") if e.rows else []
-    if len(losses) < 6 or e.decays:
+    left = e.left("train") if e.rows else []
+    # An average of the weights doesn't bounce: it is there for rates that stay.
+    if len(left) < 6 or e.decays or e.recipe.train.ema is not None:
         return None
-    half = len(losses) // 2
-    val = e.column("val_loss")[half:]
+    half = len(left) // 2
+    val = e.left("val")[half:]
     bounce = mean(abs(b - a) for a, b in pairwise(val)) / max(1e-9, mean(val))
-    gained = (losses[half] - losses[-1]) / max(1e-9, losses[half])
-    # Jumps of a small loss matter little.
-    if bounce < 0.08 or mean(val) < 0.15 * e.chance:
+    gained = (left[half] - left[-1]) / max(1e-9, left[half])
+    # Jumps of a small loss matter little, and those that a few images make say nothing.
+    if not bounce >= max(0.08, 1 / math.sqrt(max(1, e.images("val")))) or not mean(val) >= 0.15:
         return None
     return Finding(
         name="rate_too_high_later",
         seen=f"from epoch {half + 1} on the validation loss jumps by {100 * bounce:.0f}% an epoch; "
         f"the training loss gains {100 * gained:.0f}% in as long",
         means="the steps are too long to settle",
-        change="let the rate fall: `schedule=cosine`",
         why="a loss that falls fast and then bounces wants a smaller rate from there on",
         source=NOTES,
-        set=("schedule={cosine: {warmup: 1}}",),
-        epochs=(half + 1, len(losses)),
+        epochs=(half + 1, len(left)),
+        **_smaller(e),
     )
 
 
 def plateau(e: Evidence) -> Finding | None:
-    """The training loss stays where it is, under a rate that doesn't fall."""
-    losses = e.column("train_loss") if e.rows else []
-    if len(losses) < 9 or e.decays or losses[-1] < 0.05 * e.chance:
+    """The training loss stays where it is, within its noise, under a rate that doesn't fall."""
+    left = e.left("train") if e.rows else []
+    if len(left) < 9 or e.decays or not left[-1] >= 0.05 or stuck(e) or e.recipe.train.ema is not None:
         return None
-    third = 2 * len(losses) // 3
-    before, after = mean(losses[third - 2 : third + 1]), mean(losses[-3:])
-    if after < 0.95 * before or stuck(e):
+    window = max(3, len(left) // 3)
+    # With a long noisy curve as with a short one: a fall of 5% in a third of the epochs is worth going on
+    # for.
+    if not flat(left, window, 0.05):
         return None
+    before, after = (mean(part) * e.chance for part in (left[-2 * window : -window], left[-window:]))
     return Finding(
         name="plateau",
-        seen=f"the training loss is {before:.3g} around epoch {third}, {after:.3g} at the end, at one rate",
+        seen=f"the training loss is {before:.3g} in the middle third of the epochs, {after:.3g} in the "
+        f"last, at one rate; from epoch to epoch it changes by {noise(left) * e.chance:.2g}",
         means="the net goes around the bottom that it can't get into",
-        change="let the rate fall: `schedule=cosine`",
         why="smaller steps reach what larger ones pass over",
         source=NOTES,
-        set=("schedule={cosine: {warmup: 1}}",),
-        epochs=(third, len(losses)),
+        epochs=(len(left) - window, len(left)),
+        **_smaller(e),
     )
+
+
+def _smaller(e: Evidence) -> Any:
+    """What mends steps that are too long at the end: the last epochs again from the kept net, or all anew."""
+    last = again(e, len(e.rows) // 3)
+    if not last:
+        return {"change": "let the rate fall: `schedule=cosine`", "set": ("schedule={cosine: {warmup: 1}}",)}
+    return {
+        "change": "train the last epochs again at a smaller rate, from the net that was kept: "
+        "{' '.join(last)}; or "
+        "all of them, with a rate that falls: `schedule=cosine`",
+        "set": last,
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from convsmith import catalog
 from convsmith.advice.evidence import Evidence
 
@@ -10,8 +12,8 @@ USUAL_L2 = 5e-4
 
 
 def stuck(e: Evidence) -> bool:
-    """Whether the training loss never fell clearly below that of guessing."""
-    return bool(e.rows) and e.classifies and min(e.column("train_loss")) > 0.97 * e.chance
+    """Whether the training never got clearly better than guessing."""
+    return bool(e.rows) and e.classifies and min(e.left("train")) > 0.97
 
 
 def uneven(e: Evidence) -> bool:
@@ -21,8 +23,45 @@ def uneven(e: Evidence) -> bool:
 
 
 def right(e: Evidence, split: str) -> float:
-    """Accuracy of the last epoch on images of a split without augmentation."""
+    """Last known accuracy on images of a split without augmentation, for ``val`` on all of them."""
+    if split == "val" and e.rows and "val_accuracy" in e.rows[0]:
+        return e.rows[-1]["val_accuracy"]
     return e.last("right", split)
+
+
+def deviation(share: float, images: int) -> float:
+    """Standard error of a share of so many images, at least that of one image more or less.
+
+    >>> deviation(0.5, 100), deviation(1.0, 100)
+    (0.05, 0.01)
+    """
+    images = max(1, images)
+    return max(math.sqrt(max(0.0, share * (1 - share)) / images), 1 / images)
+
+
+def gap(e: Evidence) -> tuple[float, float]:
+    """Training accuracy minus validation accuracy at the end, without augmentation, and its standard
+    error.
+    """
+    train, val = right(e, "train"), right(e, "val")
+    error = math.hypot(deviation(train, e.measured), deviation(val, e.images("val")))
+    return train - val, error
+
+
+def again(e: Evidence, epochs: int) -> tuple[str, ...]:
+    """Overrides that train the last epochs again: from the kept net, at a tenth of the rate; none if there
+    is no
+    kept net, or too few validation images, since others may become validation images then.
+    """
+    if e.kept is None or (e.classifies and e.images("val") < 100):
+        return ()
+    return (
+        f"train.start_from={e.kept}",
+        "train.finetune=null",
+        rate(e, e.rate / 10),
+        "schedule={cosine: {warmup: 0}}",
+        f"train.epochs={max(1, epochs)}",
+    )
 
 
 def rate(e: Evidence, rate: float) -> str:

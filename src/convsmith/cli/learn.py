@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from convsmith.cli.options import DATA, Device, From, Json, Model, Recipe, Seed, Set, app
+from convsmith.cli.options import DATA, Device, From, Json, Model, NextDevice, Recipe, Seed, Set, app
 
 
 def findings(found: list[dict[str, Any]]) -> None:
@@ -89,14 +89,16 @@ def diagnose(
     apply: Annotated[bool, typer.Option("--apply", help="Train again with the changes, in --out.")] = False,
     out: Annotated[Optional[Path], typer.Option(help="New folder for the next run.")] = None,  # noqa: UP045
     seed: Seed = None,
-    device: Device = "auto",
+    device: NextDevice = None,
     json: Json = False,
 ) -> None:
     """What a run's curves say: what is wrong, why, and what to change."""
     import convsmith as cs
     from convsmith.cli import output
 
-    found = cs.diagnose(run, apply=apply, out=out, track=output.track, progress=True)
+    found = cs.diagnose(
+        run, apply=apply, out=out, seed=seed, device=device, track=output.track, progress=True
+    )
     if json:
         output.as_json(found)
         return

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Optional
 import typer
 from typer.core import TyperGroup
 
+from convsmith.errors import UserError
+
 
 class Stopped(Exception):
     """Ctrl-C, for :func:`convsmith.cli.mistakes.guarded`."""
@@ -31,7 +33,19 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+def _device(value: str | None) -> str | None:
+    if value not in (None, "auto", "cpu", "cuda"):
+        raise UserError(f"`device` takes auto, cpu or cuda; got {value!r}")
+    return value
+
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", callback=_device)]
+NextDevice = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="auto, cpu or cuda.", callback=_device),
+]
 Seed = Annotated[Optional[int], typer.Option(min=0, help="Of everything random.")]  # noqa: UP045
 Costs = Annotated[
     Optional[Path],  # noqa: UP045

@@ -127,7 +127,20 @@ def with_features(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     head, maps = classifier(model), net.forward_features(images)
     vectors = net.forward_head(maps, pre_logits=True)
     # Once through the head's dropout where that can be; a convolution as a classifier reads maps.
-    return vectors, head(vectors) if is_linear(model) else net.forward_head(maps)
+    return _read(head, vectors) if is_linear(model) else (vectors, net.forward_head(maps))
+
+
+def _read(head: nn.Module, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """What ``head`` reads when it is given ``vectors``, after its hooks, and what it answers."""
+    if not head._forward_pre_hooks:
+        return vectors, head(vectors)
+    seen: list[Tensor] = []
+    handle = head.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    try:
+        logits = head(vectors)
+    finally:
+        handle.remove()
+    return seen[-1], logits
 
 
 def is_linear(model: nn.Module) -> bool:
@@ -141,11 +154,11 @@ def _watched(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     head = classifier(model)
     seen: list[Tensor] = []
 
-    def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def note(_: nn.Module, inputs: tuple[Tensor, ...], __: Any) -> None:
         seen.append(inputs[0])
 
-    # First of the hooks: another may add noise to what the classifier reads.
-    handle = head.register_forward_pre_hook(note, prepend=True)
+    # After the hooks that change what the classifier reads: features and logits belong together.
+    handle = head.register_forward_hook(note)
     try:
         logits = model(images)
     finally:

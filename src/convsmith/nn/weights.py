@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from convsmith.errors import UserError, nearest
 from convsmith.nn.computed import LAYERS, computed, named_layers, read
 
 EVERY = ("*",)
+# Answers of :func:`places` by its arguments.
+Memory = dict[tuple[int, tuple[str, ...], bool], dict[str, "Weight"]]
+_MEMORY: ContextVar[Memory | None] = ContextVar("memory of places", default=None)
 
 
 class Weight(NamedTuple):
@@ -74,6 +80,16 @@ def places(model: nn.Module, layers: Sequence[str] = EVERY, *, everything: bool 
     >>> places(nn.Linear(2, 2))["weight"].key
     'weight'
     """
+    memory = _MEMORY.get()
+    if memory is None:
+        return _places(model, layers, everything)
+    key = (id(model), tuple(layers), everything)
+    if key not in memory:
+        memory[key] = _places(model, layers, everything)
+    return memory[key]
+
+
+def _places(model: nn.Module, layers: Sequence[str], everything: bool) -> dict[str, Weight]:
     found: dict[str, Weight] = {}
     seen: dict[tuple[int, ...], list[Weight]] = {}
     for name, layer in named_layers(model):
@@ -92,6 +108,27 @@ def places(model: nn.Module, layers: Sequence[str] = EVERY, *, everything: bool 
         if not any(fnmatchcase(name, pattern) for name in names.values()):
             raise UserError(f"no layer with weights is called {pattern!r}{nearest(pattern, names.values())}")
     return {k: w for k, w in found.items() if any(fnmatchcase(names[k], pattern) for pattern in layers)}
+
+
+@contextmanager
+def remembered(memory: Memory) -> Iterator[None]:
+    """Within it, :func:`places` walks over a net once for each of its questions, and answers from ``memory``.
+
+    Only for nets that keep their layers and parametrizations for as long as ``memory`` is used.
+
+    >>> net, memory = nn.Linear(2, 2), {}
+    >>> with remembered(memory): first = places(net)
+    >>> with remembered(memory): places(net) is first
+    True
+    """
+    if torch.compiler.is_compiling():  # the walk is done once there, when the code is made
+        yield
+        return
+    token = _MEMORY.set(memory)
+    try:
+        yield
+    finally:
+        _MEMORY.reset(token)
 
 
 def _plain(layer: nn.Module) -> Tensor | None:

@@ -15,7 +15,10 @@ from convsmith.objectives.regularizers import Regularizer
 # Kinds of techniques in a recipe's objective.
 KINDS = ("term", "regularizer")
 # What a term may read; `input` are the logits, as in torch's losses.
-SEEN = frozenset({"input", "features", "target", "costs", "images", "head", "model"})
+SEEN = frozenset({"input", "features", "target", "costs", "images", "head", "model", "progress"})
+# What says nothing of an image.
+IMAGELESS = frozenset({"model", "progress"})
+SPLITS = ("train", "val")
 
 
 class Objective(nn.Module):
@@ -23,9 +26,14 @@ class Objective(nn.Module):
 
     A term is any module; the names of its forward's arguments say what it reads: ``input`` (logits
     (N, K)), ``features`` (N, D), ``target`` (N,), ``costs`` (N, K) of each decision, ``images``
-    (N, C, H, W), ``head``, ``model``. torch's own losses fit as they are. Terms stay in float32 where the net
-    is moved to half precision: centers and counters would lose their small steps. Of no images, terms that
-    are means over images are 0.
+    (N, C, H, W), ``head``, ``model``, ``progress`` (share of the training that has passed, a scalar tensor in
+    [0, 1], for terms that change on the way). torch's own losses fit as they are. Terms stay in float32 where
+    the net is moved to half precision: centers and counters would lose their small steps. Of no images, terms
+    that are means over images are 0.
+
+    A term whose scale moves, so that its values can't be compared between epochs, says it by an attribute
+    ``comparable``, the splits of ("train", "val") in which they can; what stops a training, keeps its best
+    epoch or diagnoses it reads other figures then.
 
     Args:
         terms: modules by name.
@@ -71,7 +79,20 @@ class Objective(nn.Module):
 
     def per_image(self, name: str) -> bool:
         """Whether a term is a mean over images, rather than a property of the net alone."""
-        return self.reads[name] != ("model",)
+        return not set(self.reads[name]) <= IMAGELESS
+
+    def comparable(self, split: str) -> bool:
+        """Whether the loss of ``split``, train or val, can be compared between epochs."""
+        return all(split in comparable(term) for name, term in self.terms.items() if self.per_image(name))
+
+
+def comparable(term: object) -> tuple[str, ...]:
+    """The splits in which the values of a term, or of a class of terms, can be compared between epochs.
+
+    >>> comparable(nn.CrossEntropyLoss)
+    ('train', 'val')
+    """
+    return tuple(getattr(term, "comparable", SPLITS))
 
 
 def _reads(name: str, term: nn.Module) -> tuple[str, ...]:

@@ -76,7 +76,9 @@ def biweight(residual: Tensor, c: float) -> Tensor:
 class Tukey(nn.Module):
     """Mean of Tukey's biweight of the residuals over 1.4826 times their median absolute deviation.
 
-    The deviation is that of the batch, for each output apart; no gradient passes through it.
+    The deviation is that of the batch, for each output apart; no gradient passes through it. So the value
+    says
+    nothing of how large the residuals are, and can't be compared between epochs.
 
     Args:
         c: residuals, in standard deviations, from which on an image counts as an outlier; 4.685 keeps 95%
@@ -87,6 +89,7 @@ class Tukey(nn.Module):
     """
 
     targets = ("numbers",)
+    comparable = ()
 
     def __init__(self, c: Annotated[float, Gt(0)] = 4.685) -> None:
         super().__init__()

@@ -86,6 +86,8 @@ class Train(Strict):
     ``start_from`` is a run, a file or ``timm:NAME``; ``none`` begins with random weights. ``minutes`` is the
     time that the training may take on this machine. With ``head_first`` a new classifier is solved in closed
     form, on features that are computed once, before the ``epochs`` of training, which may be 0 then.
+    ``validate_every`` is a number of batches: validation images are evaluated so often within an epoch too,
+    and the best net so far is kept. An epoch's row of metrics.csv stays that of its end.
     ``resize_weights`` says what becomes of trained weights whose shape depends on the images' size.
     ``allocator`` says whether freed memory stays with the process, which saves time with large images.
     """
@@ -111,6 +113,7 @@ class Train(Strict):
     ema: Ema | None = None
     early_stopping: EarlyStopping | None = None
     auto: bool = False
+    validate_every: Annotated[int, Ge(1)] | None = None
     checkpoint_minutes: Annotated[float, Ge(0)] = 10.0
     allocator: Literal["auto", "system"] = "auto"
     tensorboard: bool = False

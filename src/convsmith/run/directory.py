@@ -110,20 +110,32 @@ class RunDirectory:
         write(path, json.dumps(content, indent=1) + "\n")
 
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Write all epochs so far, one row each; the whole file each time, so that no row is there twice
-        after a resume.
+        """Write all epochs so far, one row each, in the place of what was there; no file if there are
+        none.
         """
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]) if rows else ["epoch"])
-        writer.writeheader()
-        writer.writerows(rows)
-        write(self.metrics, text.getvalue())
+        if not rows:
+            self.metrics.unlink(missing_ok=True)
+            return
+        columns = list(rows[0])
+        self.write_table(self.metrics, columns, ([row.get(key, "") for key in columns] for row in rows))
 
     def read_metrics(self) -> list[dict[str, float]]:
-        if not self.metrics.exists():
-            return []
-        with open(self.metrics, newline="", encoding="utf-8") as stream:
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+        return [
+            {key: float(value) for key, value in row.items() if value != ""}
+            for row in self.read_table(self.metrics)
+        ]
+
+    def append_table(self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Add rows to one of the run's tables, with its header if it is new; not whole if this process
+        dies.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text)
+        if not path.exists():
+            writer.writerow(columns)
+        writer.writerows(rows)
+        with open(path, "a", newline="", encoding="utf-8") as stream:
+            stream.write(text.getvalue())
 
     def write_table(self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         text = io.StringIO()
@@ -135,6 +147,8 @@ class RunDirectory:
     def read_table(self, path: Path) -> list[dict[str, str]]:
         """Read the rows of one of the run's tables; an empty list if there is no file.
 
+        A last row that was cut, as a killed process leaves it, counts as not there.
+
         Raises:
             UserError: if it is damaged.
         """
@@ -142,7 +156,9 @@ class RunDirectory:
             return []
         try:
             with open(path, newline="", encoding="utf-8", errors="surrogateescape") as stream:
-                return list(csv.DictReader(stream))
+                text = stream.read()
+            whole = text[: text.rfind("\n") + 1] if text.count("\n") > 1 else text
+            return list(csv.DictReader(io.StringIO(whole, newline="")))
         except (OSError, csv.Error) as error:
             raise UserError(f"{shown(path)} is damaged ({error}); delete it, or restore it") from None
 

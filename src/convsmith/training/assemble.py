@@ -105,6 +105,7 @@ def assemble(
         regularizers=regularizers,
         measure=measure_of(dataset.encoding),
         freeze=tuning.freeze,
+        validate_every=options.validate_every,
     )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from convsmith.advice.live import decays, exploded, overfits
-from convsmith.errors import UserError
+from convsmith.advice.live import Plateaus, exploded, losses, overfits
 from convsmith.training.loop import Diverged, Fit
 
 # Batches between two looks at the loss: each waits for the device.
@@ -15,30 +14,49 @@ class Auto:
     """Give up when the loss explodes, lower the rate when it is flat, stop when the net over-fits.
 
     On an explosion it raises :class:`Diverged`, and the caller starts again with a smaller rate. Decisions
-    at an epoch's end depend on the history alone, so that a resumed run makes the same ones.
+    at an epoch's end depend on the history alone, so that a resumed run makes the same ones. They are made
+    from
+    figures of all processes, so that each process makes the same.
+
+    Args:
+        chance: loss of guessing; 0 if it isn't known.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, chance: float = 0.0) -> None:
+        self.chance = chance
         self.first: float | None = None
 
     def on_start(self, state: Fit) -> None:
-        if state.fabric.world_size > 1:
-            raise UserError(
-                "train.auto is for one process: several would have to start again together; leave it out"
-            )
+        self.plateaus = Plateaus([state.schedule(epoch, state.epochs) for epoch in range(state.epochs)])
         self.on_epoch_end(state)
 
     def on_batch_end(self, state: Fit) -> None:
-        if state.loss is None or state.epoch > 0:
+        if state.loss is None or state.epoch > 0 or not state.task.objective.comparable("train"):
             return
         if self.first is None:
-            self.first = state.loss.item()  # sync: once
-        elif state.batch % EVERY == 0 and exploded(self.first, loss := state.loss.item()):  # sync: seldom
+            self.first = _everyone(state)  # sync: once
+        elif state.batch % EVERY == 0 and exploded(
+            self.first,
+            loss := _everyone(state),  # sync: seldom
+            self.chance,
+        ):
             raise Diverged(
                 f"the loss rose from {self.first:.3g} to {loss:.3g} within {state.batch} batches: the "
                 f"learning rate is too high; start again with a tenth of it (`optimizer.NAME.lr=...`)"
             )
 
     def on_epoch_end(self, state: Fit) -> None:
-        state.factor = DECAY ** decays(state.history)
-        state.stop = overfits(state.history) or state.stop
+        new = state.history[len(self.plateaus.losses) :]
+        for loss in losses(new, state.task.objective.comparable("train")):
+            self.plateaus.add(loss)
+        state.factor = DECAY**self.plateaus.count
+        falls = self.plateaus.falls[max(0, state.epoch - 1)]
+        by_loss = not falls and state.task.objective.comparable("val")
+        state.stop = overfits(state.history, state.validated, by_loss=by_loss) or state.stop
+
+
+def _everyone(state: Fit) -> float:
+    """The last batch's loss, as a mean over the processes."""
+    assert state.loss is not None
+    loss = state.loss.clone()
+    return float(state.fabric.all_reduce(loss, reduce_op="mean") if state.fabric.world_size > 1 else loss)

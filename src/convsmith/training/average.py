@@ -18,17 +18,24 @@ class RunningAverage(AveragedModel):
     def __init__(self, model: nn.Module, decay: float) -> None:
         super().__init__(copied(model), use_buffers=True)
         self.decay = decay
+        self.updates: int | None = None
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            lambda *_: setattr(self, "updates", None)
+        )
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Average the parameters and the statistics of normalizations, copy all other buffers."""
-        updates = int(self.n_averaged)
+        if self.updates is None:
+            self.updates = int(self.n_averaged)  # sync: once, after a checkpoint
+        updates = self.updates
         keep = min(self.decay, (1 + updates) / (10 + updates)) if updates else 0.0
         for weight, new in zip(self.module.parameters(), model.parameters()):
             _move(weight, new, keep)
         for (name, buffer), value in zip(self.module.named_buffers(), model.buffers()):
             _move(buffer, value, keep if name.rpartition(".")[2] in STATISTICS else 0.0)
         self.n_averaged += 1
+        self.updates += 1
 
 
 def _move(average: Tensor, value: Tensor, keep: float) -> None:

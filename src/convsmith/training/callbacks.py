@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+from torch import Tensor, nn
 
 from convsmith.errors import Interrupted, UserError, shown
 from convsmith.run import checkpoint
@@ -52,31 +55,62 @@ class TimeLimit:
             state.stop = f"another epoch would take longer than the {self.minutes:g} minutes"
 
 
-class KeepBest:
-    """Call ``save(model)`` at each improvement."""
+class Metrics:
+    """Write a row of metrics.csv at each epoch's end."""
 
-    def __init__(self, save: Callable[[Any], None]) -> None:
-        self.save = save
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
 
-    def on_improvement(self, state: Fit) -> None:
-        self.save(state.model)
+    def on_start(self, state: Fit) -> None:
+        # Rows of epochs that a killed process has finished, and that are repeated now, go.
+        self.run.write_metrics(state.history)
+        self.columns = list(state.history[0]) if state.history else []
+
+    def on_epoch_end(self, state: Fit) -> None:
+        row = state.history[-1]
+        self.columns = self.columns or list(row)
+        self.run.append_table(
+            self.run.metrics, self.columns, [[row.get(column, "") for column in self.columns]]
+        )
 
 
-class Checkpoints:
-    """Keep the run resumable: at each epoch's end, every so many minutes, and when interrupted.
+class Saves:
+    """Keep the run resumable and the best net in its place: at epochs' ends, every so many minutes within an
+    epoch, at the end and when interrupted.
+
+    A save takes time, and epochs of a classifier alone take milliseconds: so at most a fiftieth of the time
+    goes into saves. Until the next one the best net waits in memory. It is written before the checkpoint, so
+    that a checkpoint never speaks of a best net that isn't there; a run that is killed between the two makes
+    the same net again.
 
     Args:
         run: the directory.
-        minutes: between checkpoints within an epoch; 0 saves after every update.
+        save: called with the net that is to be kept.
+        minutes: between two saves at most; 0 saves after every update.
     """
 
-    def __init__(self, run: RunDirectory, minutes: float) -> None:
+    SHARE = 0.02
+
+    def __init__(self, run: RunDirectory, save: Callable[[nn.Module], None], minutes: float) -> None:
         self.run = run
+        self.save = save
         self.seconds = minutes * 60
         self.saved = time.monotonic()
+        # Seconds of the last save, and of the net within it.
+        self.cost = self.cost_best = 0.0
+        self.waiting: dict[str, Tensor] | None = None
 
     def on_start(self, state: Fit) -> None:
         self.interrupt = _Interrupt() if state.fabric.world_size == 1 else None
+
+    def on_improvement(self, state: Fit) -> None:
+        # At an epoch's end a checkpoint follows at once if it is time for one.
+        if state.batch == 0 and self._due():
+            started = time.monotonic()
+            self.save(state.model)
+            self.waiting, self.cost_best = None, time.monotonic() - started
+        else:
+            self.waiting = _copied(state.model)
 
     def on_batch_end(self, state: Fit) -> None:
         if self.interrupt is not None and self.interrupt.asked:
@@ -91,18 +125,43 @@ class Checkpoints:
             self._save(state)
 
     def on_epoch_end(self, state: Fit) -> None:
-        self._save(state)
-        self.run.write_metrics(state.history)
+        if self._due() or state.epoch >= state.epochs or state.stop is not None:
+            self._save(state)
 
     def on_finish(self, state: Fit) -> None:
         if self.interrupt is not None:
             self.interrupt.release()
+        self._save_best(state)
+
+    def _due(self) -> bool:
+        return time.monotonic() - self.saved >= min(self.seconds, self.cost / self.SHARE)
 
     def _save(self, state: Fit) -> None:
         if not all(bool(total.isfinite()) for total in state.sums.values()):
             return  # the loop is about to refuse this state
+        started = time.monotonic()
+        self._save_best(state)
         checkpoint.save(self.run.checkpoint, snapshot(state))
         self.saved = time.monotonic()
+        self.cost = self.saved - started + self.cost_best
+
+    def _save_best(self, state: Fit) -> None:
+        if self.waiting is None:
+            return
+        now = _copied(state.model)
+        try:
+            state.model.load_state_dict(self.waiting)
+            self.save(state.model)
+        finally:
+            state.model.load_state_dict(now)
+        self.waiting = None
+
+
+def _copied(model: nn.Module) -> dict[str, Any]:
+    return {
+        name: value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+        for name, value in model.state_dict().items()
+    }
 
 
 class TensorBoard:
@@ -156,6 +215,8 @@ def snapshot(state: Fit) -> dict[str, Any]:
         "history": state.history,
         "best": state.best,
         "sums": state.sums,
+        "seconds": state.elapsed(),
+        "validated": state.validated,
     }
 
 
@@ -170,4 +231,8 @@ def restore(state: Fit, saved: dict[str, Any]) -> None:
     device = state.fabric.device
     state.epoch, state.batch = saved["epoch"], saved["batch"]
     state.history, state.best = saved["history"], saved["best"]
+    # Checkpoints of earlier versions have no clock and no number of images.
+    state.validated = saved.get("validated", 0)
+    state.counted = sum(row["seconds"] for row in state.history)
+    state.seconds = saved.get("seconds", state.counted)
     state.sums = {name: value.to(device) for name, value in saved["sums"].items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from convsmith.data.batches import Batch
 from convsmith.data.targets import Measure, measure_of
 from convsmith.errors import UserError
 from convsmith.objectives.regularizers import Regularizer
+from convsmith.training.finite import Losses
 from convsmith.training.optimizers import rising
 from convsmith.training.task import Task
 
@@ -38,7 +40,9 @@ class Fit:
     ``epoch`` and ``batch`` are the next ones to run; ``history`` has a row for each finished epoch; ``sums``
     are the current epoch's totals and ``loss`` is the last batch's loss without penalties, on the device. A
     callback ends the training after the epoch by setting ``stop`` to a reason. ``freeze`` is called at each
-    epoch's start with the share of the training that has passed.
+    epoch's start with the share of the training that has passed. ``validate_every`` is a number of batches
+    after which validation images are evaluated within an epoch too, by which ``best`` is kept; ``seconds`` is
+    the clock of the whole training, ``spent`` this process's share of it by work.
     """
 
     fabric: Fabric
@@ -55,6 +59,7 @@ class Fit:
     average: AveragedModel | None = None
     regularizers: dict[str, Regularizer] = field(default_factory=dict)
     freeze: Callable[[float], None] | None = None
+    validate_every: int | None = None
     measure: Measure = field(default_factory=lambda: measure_of(None))
     epoch: int = 0
     batch: int = 0
@@ -67,6 +72,15 @@ class Fit:
     stop: str | None = None
     # Seconds of training and number of images in this epoch, since the process started.
     clock: tuple[float, int] = (0.0, 0)
+    # Seconds since the training began, without those between two processes; up to date after fit().
+    seconds: float = 0.0
+    # Seconds of training steps and of validation, since the process started.
+    spent: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "val": 0.0})
+    started: float = field(default_factory=time.perf_counter)
+    # What the rows so far have of these seconds.
+    counted: float = 0.0
+    # Number of validation images, of all processes; 0 before the first look.
+    validated: int = 0
 
     def __post_init__(self) -> None:
         # The schedule multiplies each group's initial rate; a resumed optimizer has it already.
@@ -83,6 +97,10 @@ class Fit:
         """The net that is evaluated and kept: the running average of the weights if there is one."""
         return self.task.model if self.average is None else self.average.module
 
+    def elapsed(self) -> float:
+        """Seconds on the clock since the training began, those of earlier processes included."""
+        return self.seconds + time.perf_counter() - self.started
+
 
 class Diverged(UserError):
     """The loss became infinite or NaN, or exploded: start again with a smaller rate."""
@@ -98,6 +116,7 @@ def fit(state: Fit, callbacks: Sequence[object] = ()) -> Fit:
         Diverged: when the loss is no longer finite.
     """
     call = _caller(state, callbacks)
+    state.started = time.perf_counter()
     call("on_start")
     try:
         while state.epoch < state.epochs and state.stop is None:
@@ -105,24 +124,21 @@ def fit(state: Fit, callbacks: Sequence[object] = ()) -> Fit:
             row = _row(state)
             state.history.append(row)
             state.epoch, state.batch, state.sums, state.clock = state.epoch + 1, 0, {}, (0.0, 0)
-            if state.best is None or _rank(state, row) > _rank(state, state.best):
-                state.best = row
-                call("on_improvement")
+            _keep_better(state, row, call)
             call("on_epoch_end")
     finally:
         call("on_finish")
+        state.seconds, state.started = state.elapsed(), time.perf_counter()
     return state
 
 
 def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
     """Train the rest of the current epoch, from batch ``state.batch`` on."""
-    state.wrapped.train()
-    if state.freeze is not None:
-        state.freeze(state.epoch / state.epochs)
+    _train_mode(state)
     length = len(state.train)
-    started = time.perf_counter()
+    begun, done, beside = time.perf_counter(), state.spent["train"], 0.0
     seen = 0
-    previous: Tensor | None = None
+    losses = Losses(state.fabric)
     for batch in state.train.epoch(state.epoch, first=state.batch):
         first = state.batch - state.batch % state.accumulate
         together = min(state.accumulate, length - first)
@@ -144,21 +160,28 @@ def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
         figures = {name: regularizer.figure() for name, regularizer in state.regularizers.items()}
         _tally(state, state.sums, "train", {**terms, **figures}, logits, batch.targets)
         # The loss before this one is known by now: asking for this one would make the GPU wait.
-        _refuse_nonfinite(state, previous)
-        previous = loss
+        _refuse_nonfinite(state, losses.note(loss))
         images = [value for name, value in terms.items() if state.task.objective.per_image(name)]
         state.loss = torch.stack(images).sum().detach()
         state.batch += 1
         seen += batch.count
-        state.clock = (time.perf_counter() - started, seen)
+        state.clock = (time.perf_counter() - begun - beside, seen)
+        state.spent["train"] = done + state.clock[0]
         if update:
+            paused = time.perf_counter()
+            if _due(state, first, length):
+                _look(state, call)
+            # Last: a checkpoint that is written now has the look behind it.
             call("on_batch_end")
-    _refuse_nonfinite(state, previous)
+            beside += time.perf_counter() - paused
+    _refuse_nonfinite(state, losses.last())
 
 
 def set_rates(state: Fit, epoch: float) -> None:
     """Set rate and momentum of every parameter group; they depend on epoch and batch alone."""
     factor = state.schedule(epoch, state.epochs) * state.factor
+    if "progress" in state.task.objective.needs:
+        state.task.progress.fill_(min(1.0, epoch / state.epochs))
     for group in state.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
         if "momentum_path" in group:
@@ -204,10 +227,36 @@ def total(state: Fit, terms: dict[str, Tensor], share: float) -> Tensor:
     return torch.stack(parts).sum()
 
 
-def _refuse_nonfinite(state: Fit, loss: Tensor | None) -> None:
-    if loss is not None and not torch.isfinite(loss).item():  # sync: every further step would be worthless
+def _due(state: Fit, first: int, length: int) -> bool:
+    """Whether validation is due after the update whose first batch was ``first``; not at an epoch's end."""
+    every = state.validate_every
+    return every is not None and state.batch < length and state.batch // every > first // every
+
+
+def _look(state: Fit, call: Callable[[str], None]) -> None:
+    """Evaluate the validation images within an epoch, and keep the net if it is better."""
+    row = {"epoch": state.epoch + 1, "batch": state.batch, **_means(state, validate(state), "val")}
+    # Frozen stages stay in evaluation, which validate() has not kept apart.
+    _train_mode(state)
+    _keep_better(state, row, call)
+
+
+def _train_mode(state: Fit) -> None:
+    state.wrapped.train()
+    if state.freeze is not None:
+        state.freeze(state.epoch / state.epochs)
+
+
+def _keep_better(state: Fit, row: Row, call: Callable[[str], None]) -> None:
+    if state.best is None or _rank(state, row) > _rank(state, state.best):
+        state.best = row
+        call("on_improvement")
+
+
+def _refuse_nonfinite(state: Fit, loss: float | None) -> None:
+    if loss is not None and not math.isfinite(loss):  # every further step would be worthless
         raise Diverged(
-            f"the loss became {loss.item()} in epoch {state.epoch + 1}, batch {state.batch}: the learning "
+            f"the loss became {loss} in epoch {state.epoch + 1}, batch {state.batch}: the learning "
             f"rate is probably too high. Start again with a tenth of it (`optimizer.NAME.lr=...`), with "
             f"`train.clip=1`, or in full precision"
         )
@@ -226,6 +275,18 @@ def _tally(
 
 def evaluated(state: Fit, feed: Feed, split: str) -> Row:
     """Evaluate the images of ``feed``: means over all processes, their names beginning with ``split``."""
+    return _means(state, _sums(state, feed, split), split)
+
+
+def validate(state: Fit) -> dict[str, Tensor]:
+    """Evaluate the validation images; this process's sums."""
+    started = time.perf_counter()
+    sums = _sums(state, state.val, "val")
+    state.spent["val"] += time.perf_counter() - started
+    return sums
+
+
+def _sums(state: Fit, feed: Feed, split: str) -> dict[str, Tensor]:
     sums: dict[str, Tensor] = {}
     # Without Fabric's wrapper: evaluation needs no gradients, and may use the averaged weights.
     task = Task(state.model, state.task.objective)
@@ -238,19 +299,23 @@ def evaluated(state: Fit, feed: Feed, split: str) -> Row:
                 terms, logits = task(precision.convert_input(batch.images), batch.targets, batch.costs)
                 _tally(state, sums, split, terms, logits, batch.targets)
     task.train(was_training)
-    return _means(state, sums, split)
+    return sums
 
 
 def _row(state: Fit) -> Row:
-    """Make the epoch's row of metrics.csv: means over images; losses are without penalties."""
+    """Make the epoch's row of metrics.csv: means over images; losses are without penalties.
+
+    Its ``seconds`` are those on the clock since the row before: training, validation, and all beside them.
+    """
     seconds, seen = state.clock
-    means = {**_means(state, state.sums, "train"), **evaluated(state, state.val, "val")}
+    means = {**_means(state, state.sums, "train"), **_means(state, validate(state), "val")}
+    before, state.counted = state.counted, state.elapsed()
     return {
         "epoch": state.epoch + 1,
         "lr": max(group["lr"] for group in state.optimizer.param_groups),
         **means,
         "images_per_second": seen * state.fabric.world_size / seconds if seconds else 0.0,
-        "seconds": seconds,
+        "seconds": state.counted - before,
     }
 
 
@@ -259,17 +324,19 @@ def _means(state: Fit, sums: dict[str, Tensor], split: str) -> Row:
     everyone = state.fabric.all_reduce(torch.stack([sums[name] for name in names]), reduce_op="sum").tolist()
     values = dict(zip(names, everyone))
     count = values.pop(f"{split}_count")
+    if split == "val":
+        state.validated = round(count)
     means = {name: value / count for name, value in values.items()}
     terms = state.task.objective.reads
     losses = [means[f"{split}_{name}"] for name in terms if state.task.objective.per_image(name)]
-    kept = {n: v for n, v in means.items() if split == "train" or n == f"val_{state.measure.name}"}
-    return {f"{split}_loss": float(sum(losses)), **kept}
+    return {f"{split}_loss": float(sum(losses)), **means}
 
 
 def _rank(state: Fit, row: Row) -> tuple[float, float]:
-    """Sort key of an epoch, larger is better: the measure first, then the loss."""
+    """Sort key of an epoch, larger is better: the measure first, then the loss where it can be compared."""
     value = row[f"val_{state.measure.name}"]
-    return value if state.measure.higher_is_better else -value, -row["val_loss"]
+    loss = row["val_loss"] if state.task.objective.comparable("val") else 0.0
+    return value if state.measure.higher_is_better else -value, -loss
 
 
 def _seed(*key: int) -> int:

@@ -38,7 +38,9 @@ class _Watch:
         self.rates.append(max(group["lr"] for group in state.optimizer.param_groups))
         self.losses.append(state.loss.item())  # sync: the test may end at any batch
         smooth = smoothed(self.losses)
-        self.over = len(self.losses) >= self.steps or bool(smooth[-1] > 4 * smooth.min())
+        # A trained net's loss may rise fourfold by chance: it must be above its first as well.
+        gone = smooth[-1] > max(4 * smooth.min(), 2 * smooth[0])
+        self.over = len(self.losses) >= self.steps or bool(gone)
         if self.over:
             raise _Over
 
@@ -50,8 +52,8 @@ class _Over(Exception):
 def lr_range(state: Fit, *, low: float = 1e-6, high: float = 10.0, steps: int = 100) -> Sweep:
     """Train ``state`` under rates from ``low`` to ``high``; its weights are worthless afterwards.
 
-    End early where the smoothed loss is four times its best, or no longer a number (Smith 2017, Cyclical
-    learning rates, section 3.3).
+    End early where the smoothed loss is four times its best and twice its first, or no longer a number (Smith
+    2017, Cyclical learning rates, section 3.3).
 
     Args:
         state: a training before its first step.
@@ -59,10 +61,12 @@ def lr_range(state: Fit, *, low: float = 1e-6, high: float = 10.0, steps: int = 
         steps: batches.
 
     Raises:
-        UserError: if the loss is NaN or infinite from the start.
+        UserError: if the loss is NaN or infinite from the start, or no rate of the sweep is clearly a good
+        one.
     """
     base = max(group["initial_lr"] for group in state.optimizer.param_groups)
     state.schedule = _Rise(low, high, steps, len(state.train), base)
+    state.validate_every = None
     watch = _Watch(steps)
 
     def call(event: str) -> None:
@@ -80,4 +84,7 @@ def lr_range(state: Fit, *, low: float = 1e-6, high: float = 10.0, steps: int = 
             f"the loss was lost after {len(watch.losses)} batches at rates from {low:g}: the net or its "
             f"initialization is at fault, not the rate; see `model.NAME.init=he` and `model.NAME.norm=batch`"
         )
-    return sweep(watch.rates, watch.losses)
+    found = sweep(watch.rates, watch.losses)
+    if found.unclear is not None:
+        raise UserError(f"no rate is proposed: {found.unclear}")
+    return found

@@ -18,6 +18,7 @@ from convsmith.findings import Finding
 from convsmith.inference import model_file
 from convsmith.inference.predictor import Predictor
 from convsmith.nn.probe import takes_channels_last
+from convsmith.objectives.guessing import guessing
 from convsmith.recipe import Plan, Recipe
 from convsmith.run import checkpoint
 from convsmith.run.directory import RunDirectory, environment
@@ -25,9 +26,9 @@ from convsmith.training import features
 from convsmith.training.assemble import assemble
 from convsmith.training.auto import Auto
 from convsmith.training.callbacks import (
-    Checkpoints,
     EarlyStopping,
-    KeepBest,
+    Metrics,
+    Saves,
     TensorBoard,
     TimeLimit,
     restore,
@@ -99,7 +100,7 @@ def train_into(
     if plan.train.minutes is not None:
         own.append(TimeLimit(plan.train.minutes))
     if plan.train.auto:
-        own.append(Auto())
+        own.append(Auto(_chance(plan, dataset)))
     if fabric.is_global_zero:
         keepers, limits = _keepers(run, plan, dataset, state)
         findings = (*findings, *limits)
@@ -108,8 +109,6 @@ def train_into(
         own += callbacks
     if solved is not None:
         state.history, state.best = [solved.row], solved.row
-        if fabric.is_global_zero:
-            run.write_metrics(state.history)
         for callback in own:
             getattr(callback, "on_improvement", lambda _: None)(state)
     fit(state, own)
@@ -121,6 +120,14 @@ def _head_first(ready: Planned, plan: Plan, track: Track[Any]) -> Solved | None:
     if not plan.train.head_first or ready.initial is None or not ready.initial.new_head:
         return None
     return solve_head_(plan, ready.dataset, ready.fabric, ready.initial.model, track, ready.features)
+
+
+def _chance(plan: Plan, dataset: Dataset) -> float:
+    """Loss of guessing; 0 where the targets are no classes."""
+    counts = dataset.class_counts()
+    if counts is None:
+        return 0.0
+    return guessing(plan.objective, dict(zip(dataset.classes, counts.tolist())))
 
 
 def _net(ready: Planned) -> nn.Module:
@@ -152,8 +159,8 @@ def _keepers(
         draft.write(run.path, Predictor.of(whole, dataset.normalizer, dataset.signature, channels_last=last))
 
     keepers: list[object] = [
-        KeepBest(save),
-        Checkpoints(run, plan.train.checkpoint_minutes),
+        Metrics(run),
+        Saves(run, save, plan.train.checkpoint_minutes),
         Health(run),
     ]
     if plan.train.tensorboard:

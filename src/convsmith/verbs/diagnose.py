@@ -19,6 +19,8 @@ def diagnose(
     *,
     apply: bool = False,
     out: str | Path | None = None,
+    seed: int | None = None,
+    device: str | None = None,
     callbacks: Sequence[object] = (),
     track: Track[list[Path]] = no_track,
     progress: bool | None = None,
@@ -29,6 +31,7 @@ def diagnose(
         run: the run's directory, which is not changed.
         apply: start a run with the changes, in ``out``.
         out: the next run's directory.
+        seed, device: of the next run; None: as in this one.
         callbacks, track, progress: as in :func:`convsmith.train`, of the next run.
 
     Returns:
@@ -58,6 +61,8 @@ def diagnose(
             out=out,
             recipe=directory.recipe,
             set=changes,
+            seed=seed,
+            device=device,
             callbacks=callbacks,
             track=track,
             progress=progress,

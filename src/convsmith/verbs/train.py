@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,6 +176,7 @@ def _trained(
     track: Track[list[Path]],
 ) -> Trained:
     """Train; with ``train.auto``, start again at a smaller rate when the loss explodes."""
+    from convsmith.training import machine
     from convsmith.training.loop import Diverged
     from convsmith.training.session import train_into
 
@@ -194,10 +196,9 @@ def _trained(
         except Diverged as error:
             if not words.train.auto or len(restarts) == RESTARTS:
                 raise
-            words, why, restart = _slower(words, run, str(error))
+            words, why, restart = machine.first_alone(partial(_slower, words, run, str(error)))
             reasons.update(why)
             restarts.append(restart)
-            run.forget()
             resume = False
         else:
             return replace(trained, findings=(*trained.findings, *restarts))
@@ -206,11 +207,15 @@ def _trained(
 def _slower(
     words: recipes.Recipe, run: RunDirectory, error: str
 ) -> tuple[recipes.Recipe, dict[str, str], Finding]:
-    """Lower the failed training's rate to a tenth; give the recipe, the reason by its key, and a finding."""
+    """Forget the failed training, and lower its rate to a tenth; give the recipe, the reason by its key,
+    and a
+    finding.
+    """
     name, arguments = catalog.split("optimizer", recipes.load_plan(run.recipe).optimizer)
     usual = inspect.signature(catalog.load("optimizer", name)).parameters["lr"].default
     before = arguments.get("lr", usual)
     slower = words.changed({"optimizer": {name: {**arguments, "lr": before / 10}}})
+    run.forget()
     cause = error.partition(":")[0]
     why = {f"optimizer.{name}.lr": f"at {before:g} {cause}: started again with a tenth"}
     return (
@@ -273,7 +278,7 @@ def _concluded(run: RunDirectory, trained: Trained) -> dict[str, Any]:
         "stopped": state.stop,
         measure: state.best[measure],
         "parameters": sum(p.numel() for p in predictor.module.parameters()),
-        "seconds": sum(row["seconds"] for row in state.history),
+        "seconds": state.seconds,
         "report": str(run.report),
         "findings": [finding.as_dict() for finding in trained.findings],
     }
