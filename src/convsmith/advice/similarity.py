@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from convsmith.nn.ridge import ridge
 
 # Images that are probed: enough for an accuracy to within a few percent.
 PROBED = 1000
@@ -22,7 +25,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Similarity:
-    """Cross-validated accuracies of linear classifiers on a source's features.
+    """Accuracies of linear classifiers on a source's features, each image left out in turn.
 
     Args:
         last: on the input of the source's classifier.
@@ -64,8 +67,8 @@ def worse(lost: int, won: int) -> float:
     return float(both.sf(lost) + both.pmf(lost) / 2)
 
 
-def similarity(last: Any, before: Any, targets: Any, seed: int = 0) -> Similarity | None:
-    """Probe two depths of a source with logistic regressions (Alain & Bengio 2017).
+def similarity(last: Any, before: Any, targets: Any) -> Similarity | None:
+    """Probe two depths of a source with linear classifiers (Alain & Bengio 2017), leaving each image out.
 
     Shallow stages are general, the last one is specific to its source's classes (Yosinski et al. 2014). If
     the last stage loses accuracy against the stage before, the images are unlike the source's. The accuracy
@@ -75,7 +78,6 @@ def similarity(last: Any, before: Any, targets: Any, seed: int = 0) -> Similarit
         last: input of the source's classifier, (N, D).
         before: input of its last stage, (N, E).
         targets: classes (N,).
-        seed: of the folds.
 
     Returns:
         None if fewer than two classes have two images; classes with one are left out.
@@ -88,8 +90,13 @@ def similarity(last: Any, before: Any, targets: Any, seed: int = 0) -> Similarit
     classes, given = np.unique(targets[rows], return_inverse=True)
     if len(classes) < 2:
         return None
-    answers = [probed(features[rows], given, seed) for features in (last, before)]
-    after, input_of = (found.argmax(1) == given for found in answers if found is not None)
+    wanted = torch.from_numpy(given)
+    after, input_of = (
+        (
+            ridge(torch.from_numpy(np.ascontiguousarray(features[rows])), wanted).left_out.argmax(1) == wanted
+        ).numpy()
+        for features in (last, before)
+    )
     return Similarity(
         float(after.mean()),
         float(input_of.mean()),

