@@ -351,7 +351,7 @@ LATER: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("healthy: hinge", "digits lenet5", ("objective={hinge: {}, l2: {weight: 0.0005}}", "rate=0.5")),
     ("healthy: squared hinge", "mnist lenet5", ("objective={hinge: {squared: true}}", "rate=0.5")),
     ("healthy: large margin", "digits 300", ("objective={large_margin: {m: 2}}", "train.epochs=30")),
-    ("healthy: large margin of 4", "mnist lenet5", ("objective={large_margin: {m: 4}}", "train.epochs=20")),
+    ("healthy: large margin of 4", "mnist lenet5", ("objective={large_margin: {m: 4}}", "rate=0.25")),
     ("healthy: center loss", "digits lenet5", ("objective={cross_entropy: {}, center: {}}",)),
     ("healthy: logit adjustment", "mnist 300", ("objective={logit_adjustment: {}}",)),
     ("healthy: smoothing of 0.2", "digits 300", ("objective.cross_entropy.smoothing=0.2",)),
