@@ -484,3 +484,19 @@ def test_fine_tuning_moves_little() -> None:
     assert "rate_too_low" in names(few)
     tuned = replace(few, recipe=few.recipe.changed({"train.start_from": "timm:resnet18"}))
     assert "rate_too_low" not in names(tuned)
+
+
+def test_weights_that_grow_have_moved_whatever_their_gradients_say() -> None:
+    """A ramp loss blown up by its first updates is flat: gradients are zero, but weights went from 0.1 to
+    0.5.
+    """
+    grown = [0.3, *[0.5] * 11]
+    health = {
+        "weight": dict.fromkeys(LAYERS, grown),
+        "gradient": {name: [0.0] * 12 for name in LAYERS},
+        "first_weight": {name: [0.1] for name in LAYERS},
+    }
+    e = evidence(health=health)
+    assert e.path == pytest.approx(math.sqrt(0.3**2 - 0.1**2) / 0.1 + math.sqrt(0.5**2 - 0.3**2) / 0.3)
+    shrunk = evidence(health={**health, "weight": {name: [0.05] * 12 for name in LAYERS}})
+    assert shrunk.path == 0, "decay moves nothing"

@@ -167,9 +167,19 @@ class Evidence:
                 gradient = _at(self.health["gradient"].get(layer, []), epoch)
                 if weight > 0 and not math.isnan(gradient):
                     step = gradient / (1 - arguments.get("momentum", 0)) if name in PLAIN else 1.0
-                    sizes.append(step / weight)
-            total += updates * row["lr"] * (median(sizes) if sizes else 0.0)
+                    steps = updates * row["lr"] * step / weight
+                    sizes.append(max(steps, self._grown(layer, weights, epoch)))
+            total += median(sizes) if sizes else 0.0
         return total
+
+    def _grown(self, layer: str, weights: list[float], epoch: int) -> float:
+        """How far an epoch must have moved a layer's weights to enlarge them as it did, by steps across them.
+
+        Gradients that are looked at now and then may miss the steps that did it.
+        """
+        before = _at(weights, epoch - 1) if epoch else self._first_weight(layer)
+        after = _at(weights, epoch)
+        return math.sqrt(after**2 / before**2 - 1) if 0 < before < after else 0.0
 
     def _first_weight(self, layer: str) -> float:
         """Size of a layer's weights before any update: a rate that is far too high blows them up at once."""

@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from convsmith.cli.mistakes import guarded
-from convsmith.cli.options import DATA, Costs, Device, From, Json, Model, NextDevice, Recipe, Seed, Set, app
+from convsmith.cli.options import DATA, Costs, Device, From, Json, Model, Recipe, Seed, Set, app
 
 
 def _version(asked: bool) -> None:
@@ -54,7 +54,7 @@ def train(
     strategy: Annotated[Optional[str], typer.Option(help="auto or ddp.")] = None,  # noqa: UP045
     precision: Annotated[Optional[str], typer.Option(help="32-true, bf16-mixed, 16-mixed, ...")] = None,  # noqa: UP045
     seed: Seed = None,
-    device: NextDevice = None,
+    device: Annotated[Optional[str], typer.Option(help="auto, cpu or cuda.")] = None,  # noqa: UP045
     json: Json = False,
 ) -> None:
     """Train a net on labelled images."""

@@ -16,7 +16,7 @@ from convsmith.objectives.objective import IMAGELESS, build, targets_of
 # Images that stand for the classes' shares, at most so many beyond one a class.
 IMAGES = 2000
 # Margins of answers that are right.
-MARGINS = (1, 2, 4, 6, 8, 10, 14, 20, 30)
+MARGINS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30)
 
 
 def guessing(section: Mapping[str, Any], counts: Mapping[str, int]) -> float:

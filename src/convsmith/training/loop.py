@@ -329,7 +329,11 @@ def _means(state: Fit, sums: dict[str, Tensor], split: str) -> Row:
     means = {name: value / count for name, value in values.items()}
     terms = state.task.objective.reads
     losses = [means[f"{split}_{name}"] for name in terms if state.task.objective.per_image(name)]
-    return {f"{split}_loss": float(sum(losses)), **means}
+    measure = f"{split}_{state.measure.name}"
+    own = means.pop(measure)
+    if split == "train":  # in the order in which its columns have always been
+        return {f"{split}_loss": float(sum(losses)), measure: own, **means}
+    return {f"{split}_loss": float(sum(losses)), **means, measure: own}
 
 
 def _rank(state: Fit, row: Row) -> tuple[float, float]:
