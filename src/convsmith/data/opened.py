@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from convsmith.data import builtin, degrade, layout, targets
 from convsmith.data.dataset import Dataset
 from convsmith.data.layout import Item
 from convsmith.data.moments import measure
-from convsmith.data.pixels import Store, open_store
+from convsmith.data.pixels import Store, free_memory, open_store
 from convsmith.data.scan import (
     GREY_MODES,
     Broken,
     Header,
+    Kept,
     Track,
     broken_findings,
     duplicate_findings,
@@ -37,9 +38,21 @@ from convsmith.errors import UserError, nearest, shown
 from convsmith.findings import Finding
 from convsmith.nn.normalizer import Normalizer
 
+# Share of the free memory in which contents of files are kept between the scan and the decoding.
+KEPT = 0.25
+
+
+def _here(work: Callable[[], Any]) -> Any:
+    return work()
+
 
 def open_data(
-    section: recipes.Data, *, seed: int = 0, shared: bool = False, track: Track[list[Path]] = no_track
+    section: recipes.Data,
+    *,
+    seed: int = 0,
+    shared: bool = False,
+    once: Callable[[Callable[[], Any]], Any] = _here,
+    track: Track[list[Path]] = no_track,
 ) -> Dataset:
     """Open the images that ``section.path`` names as a new data set: scan, decode and split them.
 
@@ -47,6 +60,7 @@ def open_data(
         section: the recipe's ``data``.
         seed: of the split into train and val, where the layout gives none.
         shared: several processes will read the pixels.
+        once: runs work in one of several processes, and gives its result to all.
         track: shows progress.
 
     Raises:
@@ -55,7 +69,8 @@ def open_data(
     """
     root = locate(section.path)
     items = _without(layout.find(root), section.exclude)
-    rows, broken = scan(items, track)
+    contents = Kept(int(KEPT * free_memory()))
+    rows, broken = once(lambda: scan(items, track, contents))
     _refuse_empty(rows, broken, root)
     reasons: dict[str, str] = {}
     size = section.size or _common_size([header for _, header in rows], reasons)
@@ -71,6 +86,8 @@ def open_data(
         disk=section.disk_share,
         workers=section.workers,
         shared=shared,
+        kept=contents,
+        once=once,
         track=track,
     )
     split = divided([rows[number] for number in good], section.val, seed, floor=section.floor)
@@ -106,7 +123,7 @@ def open_data(
         sides=_sides([header for _, header in rows]),
         left_out=[file.path for file in broken],
     )
-    dataset.normalizer = measure(dataset.train, section.normalize)
+    dataset.normalizer = once(lambda: measure(dataset.train, section.normalize))
     return dataset
 
 
@@ -133,8 +150,11 @@ def open_items(
         UserError: if no image can be used, or one is of a class that the net doesn't know.
     """
     _refuse_strange(items, signature)
-    rows, broken = scan(items, track)
-    store, good, damaged = _decoded(rows, size=signature.stored, channels=signature.channels, track=track)
+    contents = Kept(int(KEPT * free_memory()))
+    rows, broken = scan(items, track, contents)
+    store, good, damaged = _decoded(
+        rows, size=signature.stored, channels=signature.channels, kept=contents, track=track
+    )
     if not good:
         first = f": {shown(broken[0].path)}: {broken[0].reason}" if broken else ""
         raise UserError(f"no usable images to evaluate{first}")
@@ -164,9 +184,21 @@ def _as_it_is(channels: int) -> Normalizer:
     return Normalizer(torch.zeros(channels), torch.ones(channels))
 
 
-def _decoded(rows: Sequence[tuple[Item, Header]], **options: Any) -> tuple[Store, list[int], list[Broken]]:
+def _decoded(
+    rows: Sequence[tuple[Item, Header]], once: Callable[[Callable[[], Any]], Any] = _here, **options: Any
+) -> tuple[Store, list[int], list[Broken]]:
     """Decode all files; give the pixels, the rows that could be decoded, and the broken files."""
-    store, damaged = open_store([(item.path, header) for item, header in rows], **options)
+    files = [(item.path, header) for item, header in rows]
+    made: list[Store] = []
+
+    def decoded() -> list[Broken]:
+        store, damaged = open_store(files, **options)
+        made.append(store)
+        return damaged
+
+    damaged: list[Broken] = once(decoded)
+    # The other processes map the file that the first one has made.
+    store = made[0] if made else open_store(files, known=damaged, **options)[0]
     bad = {file.path for file in damaged}
     return store, [number for number, (item, _) in enumerate(rows) if item.path not in bad], damaged
 

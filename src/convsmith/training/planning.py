@@ -106,7 +106,9 @@ def planned(
 
 def _dataset(recipe: Recipe, fabric: Fabric, track: Track[list[Path]]) -> Dataset:
     try:
-        return open_data(recipe.data, seed=recipe.train.seed, shared=fabric.world_size > 1, track=track)
+        shared = fabric.world_size > 1
+        once = machine.first_alone  # alone, it is this one
+        return open_data(recipe.data, seed=recipe.train.seed, shared=shared, once=once, track=track)
     except UserError:
         if fabric.is_global_zero:
             raise
