@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conftest import make_images
-from convsmith.data import opened
+from convsmith.data import decoded
 from convsmith.data.opened import open_data
 from convsmith.data.splitting import stratified
 from convsmith.errors import UserError
@@ -199,7 +199,7 @@ def test_files_are_read_once(
     most = 2 if share == (0.0, 0.0) else 1
     assert {reads[file] for file in files} <= {1, most}
     (expected,) = found.store.stream([torch.arange(len(files))])
-    monkeypatch.setattr(opened, "KEPT", 0.0)
+    monkeypatch.setattr(decoded, "KEPT", 0.0)
     reads.clear()
     again = open_data(section)
     assert again.fingerprint == found.fingerprint

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import xxhash
@@ -17,14 +16,13 @@ from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data import builtin, degrade, layout, targets
 from convsmith.data.dataset import Dataset
+from convsmith.data.decoded import Once, decoded, here, room_for_contents
 from convsmith.data.layout import Item
 from convsmith.data.moments import measure
-from convsmith.data.pixels import Store, free_memory, open_store
 from convsmith.data.scan import (
     GREY_MODES,
     Broken,
     Header,
-    Kept,
     Track,
     broken_findings,
     duplicate_findings,
@@ -38,20 +36,13 @@ from convsmith.errors import UserError, nearest, shown
 from convsmith.findings import Finding
 from convsmith.nn.normalizer import Normalizer
 
-# Share of the free memory in which contents of files are kept between the scan and the decoding.
-KEPT = 0.25
-
-
-def _here(work: Callable[[], Any]) -> Any:
-    return work()
-
 
 def open_data(
     section: recipes.Data,
     *,
     seed: int = 0,
     shared: bool = False,
-    once: Callable[[Callable[[], Any]], Any] = _here,
+    once: Once = here,
     track: Track[list[Path]] = no_track,
 ) -> Dataset:
     """Open the images that ``section.path`` names as a new data set: scan, decode and split them.
@@ -69,7 +60,7 @@ def open_data(
     """
     root = locate(section.path)
     items = _without(layout.find(root), section.exclude)
-    contents = Kept(int(KEPT * free_memory()))
+    contents = room_for_contents()
     rows, broken = once(lambda: scan(items, track, contents))
     _refuse_empty(rows, broken, root)
     reasons: dict[str, str] = {}
@@ -78,7 +69,7 @@ def open_data(
     if stored < size:
         raise UserError(f"data.stored={stored} is less than the size, {size}; leave it out, or raise it")
     channels = 1 if all(header.mode in GREY_MODES for _, header in rows) else 3
-    store, good, damaged = _decoded(
+    store, good, damaged = decoded(
         rows,
         size=stored,
         channels=channels,
@@ -150,9 +141,9 @@ def open_items(
         UserError: if no image can be used, or one is of a class that the net doesn't know.
     """
     _refuse_strange(items, signature)
-    contents = Kept(int(KEPT * free_memory()))
+    contents = room_for_contents()
     rows, broken = scan(items, track, contents)
-    store, good, damaged = _decoded(
+    store, good, damaged = decoded(
         rows, size=signature.stored, channels=signature.channels, kept=contents, track=track
     )
     if not good:
@@ -182,25 +173,6 @@ def open_items(
 
 def _as_it_is(channels: int) -> Normalizer:
     return Normalizer(torch.zeros(channels), torch.ones(channels))
-
-
-def _decoded(
-    rows: Sequence[tuple[Item, Header]], once: Callable[[Callable[[], Any]], Any] = _here, **options: Any
-) -> tuple[Store, list[int], list[Broken]]:
-    """Decode all files; give the pixels, the rows that could be decoded, and the broken files."""
-    files = [(item.path, header) for item, header in rows]
-    made: list[Store] = []
-
-    def decoded() -> list[Broken]:
-        store, damaged = open_store(files, **options)
-        made.append(store)
-        return damaged
-
-    damaged: list[Broken] = once(decoded)
-    # The other processes map the file that the first one has made.
-    store = made[0] if made else open_store(files, known=damaged, **options)[0]
-    bad = {file.path for file in damaged}
-    return store, [number for number, (item, _) in enumerate(rows) if item.path not in bad], damaged
 
 
 def _refuse_strange(items: Sequence[Item], signature: Signature) -> None:

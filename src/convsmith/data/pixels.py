@@ -289,9 +289,7 @@ def open_store(
         mapped, broken = _mapped(folder / f"{key}.u8", shape, paths, decoding)
         return Decoded(mapped, f"cache file {key}.u8"), broken
     workers = workers if workers is not None else os.cpu_count() or 1
-    if known is None:
-        known = [answer for answer in decoding if isinstance(answer, Broken)]
-    broken = list(known)
+    broken = [found for found in decoding if isinstance(found, Broken)] if known is None else list(known)
     return OnTheFly(paths, size, channels, workers), broken
 
 
