@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conftest import make_images
+from convsmith.data import decoded
 from convsmith.data.opened import open_data
 from convsmith.data.splitting import stratified
 from convsmith.errors import UserError
@@ -174,3 +177,52 @@ def test_splitting_reads_the_labels_once_however_many_classes() -> None:
     labels = Counted(f"c{row % 50}" for row in range(500))
     assert sum(stratified(labels, 0.2, 0)) == 50 * 2
     assert labels.passes == 1
+
+
+@pytest.mark.parametrize("share", [(0.5, 0.5), (0.0, 0.5), (0.0, 0.0)])
+def test_files_are_read_once(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: tuple[float, float]
+) -> None:
+    """Scanned and decoded of the same bytes; on the fly, the statistics look once more."""
+    monkeypatch.setenv("CONVSMITH_CACHE", str(tmp_path))
+    reads: Counter[Path] = Counter()
+    plain = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        reads[path] += path.suffix == ".png"
+        return plain(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    section = Data(path=str(images), memory_share=share[0], disk_share=share[1], workers=0)
+    found = open_data(section)
+    files = [item.path for item in found.items]
+    most = 2 if share == (0.0, 0.0) else 1
+    assert {reads[file] for file in files} <= {1, most}
+    (expected,) = found.store.stream([torch.arange(len(files))])
+    monkeypatch.setattr(decoded, "KEPT", 0.0)
+    reads.clear()
+    again = open_data(section)
+    assert again.fingerprint == found.fingerprint
+    (pixels,) = again.store.stream([torch.arange(len(files))])
+    assert pixels.equal(expected), "the same pixels, read anew"
+
+
+def test_others_take_what_the_first_process_found(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first scans, decodes and measures; the second opens no file but the cache."""
+    monkeypatch.setenv("CONVSMITH_CACHE", str(tmp_path))
+    answers: list[Any] = []
+
+    def first(work: Callable[[], Any]) -> Any:
+        answers.append(work())
+        return answers[-1]
+
+    one = open_data(Data(path=str(images)), shared=True, once=first)
+    replies = iter(answers)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
+    other = open_data(Data(path=str(images)), shared=True, once=lambda work: next(replies))
+    assert other.items == one.items
+    rows = [torch.arange(len(one.items))]
+    assert torch.equal(next(iter(other.store.stream(rows))), next(iter(one.store.stream(rows))))
+    assert torch.equal(other.normalizer.mean, one.normalizer.mean)

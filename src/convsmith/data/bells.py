@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from convsmith.errors import UserError
+
 # Halvings of the interval in which the bell's middle is looked for; float64 has 53 digits.
 HALVINGS = 60
 # How many cells of a table (rows x bins) are computed at once: 32 MiB in float64.
@@ -58,3 +60,37 @@ def _around_mean(values: Tensor, centers: Tensor, std: float) -> Tensor:
         low, high = torch.where(above, low, middle), torch.where(above, middle, high)
     found[off] = bell((low + high) / 2, centers, std)
     return found
+
+
+def ends(
+    values: Tensor, low: float | None, high: float | None, bins: int, std: float | None
+) -> tuple[float, float]:
+    """Centers of the first and last bin: as given, else beyond the values by 4 ``std`` or 6 bins.
+
+    Args:
+        values: training targets, (N,).
+        low, high: given ends.
+        bins: K; at most a quarter of them lie beyond either end.
+        std: of the bells; None is 1.5 bins.
+
+    Raises:
+        UserError: if nothing lies between the ends.
+
+    >>> ends(torch.tensor([0.0, 27.0]), None, None, bins=40, std=None)
+    (-6.0, 33.0)
+    """
+    least, most = float(values.min()), float(values.max())
+    first, last = least if low is None else low, most if high is None else high
+    if first >= last:
+        raise UserError(
+            f"data.target gaussian: all training targets are {least}; nothing to learn"
+            if least == most
+            else f"data.target gaussian: the training targets are {least:g} to {most:g}, which leaves "
+            f"nothing between `low` and `high`; change them, or leave them out"
+        )
+    free = (low is None) + (high is None)
+    beyond = min(6.0, (bins - 1) / 4)
+    margin = beyond * (last - first) / (bins - 1 - free * beyond)
+    if std is not None:
+        margin = max(margin, 4 * std)
+    return first - margin * (low is None), last + margin * (high is None)

@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 from convsmith.catalog import technique
-from convsmith.data.bells import around_mean
+from convsmith.data.bells import around_mean, ends
 from convsmith.errors import UserError
 
 Kind = Literal["numbers", "distribution"]
@@ -184,35 +184,14 @@ class GaussianBins:
         self.bins, self.std, self.low, self.high = bins, std, low, high
 
     def fit(self, values: Tensor) -> None:
-        ends = [
-            self._ends(own, low, high)
+        found = [
+            ends(own, low, high, self.bins, self.std)
             for own, low, high in zip(
                 values.double().unbind(1), _of_each(self.low, self.columns), _of_each(self.high, self.columns)
             )
         ]
-        lows, highs = [low for low, _ in ends], [high for _, high in ends]
-        self.low, self.high = (lows[0], highs[0]) if len(ends) == 1 else (lows, highs)
-
-    def _ends(self, values: Tensor, low: float | None, high: float | None) -> tuple[float, float]:
-        """Centers of the first and the last bin of one target."""
-        least, most = float(values.min()), float(values.max())
-        first, last = least if low is None else low, most if high is None else high
-        if first >= last:
-            raise UserError(
-                f"data.target gaussian: all training targets are {least}; nothing to learn"
-                if least == most
-                else f"data.target gaussian: the training targets are {least:g} to {most:g}, which leaves "
-                f"nothing between `low` and `high`; change them, or leave them out"
-            )
-        free = (low is None) + (high is None)
-        if not free:
-            return first, last
-        # spacing = (last - first) / (bins - 1 - free * margin), and the margin of 6 bins is 4 of 1.5 bins
-        steps = self.bins - 1
-        margin = min(6.0, steps / 4) * (last - first) / (steps - free * min(6.0, steps / 4))
-        if self.std is not None:
-            margin = max(margin, 4 * self.std)
-        return first - margin * (low is None), last + margin * (high is None)
+        lows, highs = [low for low, _ in found], [high for _, high in found]
+        self.low, self.high = (lows[0], highs[0]) if len(found) == 1 else (lows, highs)
 
     @property
     def centers(self) -> list[Tensor]:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import xxhash
@@ -18,9 +17,9 @@ from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data import builtin, degrade, layout, targets
 from convsmith.data.dataset import Dataset
+from convsmith.data.decoded import Once, decoded, here, room_for_contents
 from convsmith.data.layout import Item
 from convsmith.data.moments import measure
-from convsmith.data.pixels import Store, open_store
 from convsmith.data.scan import (
     GREY_MODES,
     Broken,
@@ -52,6 +51,7 @@ def open_data(
     seed: int = 0,
     shared: bool = False,
     enlarged: Enlarged | None = None,
+    once: Once = here,
     track: Track[list[Path]] = no_track,
 ) -> Dataset:
     """Open the images that ``section.path`` names as a new data set: scan, decode and split them.
@@ -62,6 +62,7 @@ def open_data(
         shared: several processes will read the pixels.
         enlarged: the side that the net to be trained wants for images of so many pixels, and why, where the
             recipe leaves ``size`` open; None where it wants no other.
+        once: runs work in one of several processes, and gives its result to all.
         track: shows progress.
 
     Raises:
@@ -70,7 +71,8 @@ def open_data(
     """
     root = locate(section.path)
     items = _without(layout.find(root), section.exclude)
-    rows, broken = scan(items, track)
+    contents = room_for_contents()
+    rows, broken = once(lambda: scan(items, track, contents))
     _refuse_empty(rows, broken, root)
     reasons: dict[str, str] = {}
     size = section.size or _common_size([header for _, header in rows], reasons, enlarged)
@@ -78,7 +80,7 @@ def open_data(
     if stored < size:
         raise UserError(f"data.stored={stored} is less than the size, {size}; leave it out, or raise it")
     channels = 1 if all(header.mode in GREY_MODES for _, header in rows) else 3
-    store, good, damaged = _decoded(
+    store, good, damaged = decoded(
         rows,
         size=stored,
         channels=channels,
@@ -86,6 +88,8 @@ def open_data(
         disk=section.disk_share,
         workers=section.workers,
         shared=shared,
+        kept=contents,
+        once=once,
         track=track,
     )
     split = divided([rows[number] for number in good], section.val, seed, floor=section.floor)
@@ -121,7 +125,7 @@ def open_data(
         sides=_sides([header for _, header in rows]),
         left_out=[file.path for file in broken],
     )
-    dataset.normalizer = measure(dataset.train, section.normalize)
+    dataset.normalizer = once(lambda: measure(dataset.train, section.normalize))
     return dataset
 
 
@@ -148,8 +152,11 @@ def open_items(
         UserError: if no image can be used, or one is of a class that the net doesn't know.
     """
     _refuse_strange(items, signature)
-    rows, broken = scan(items, track)
-    store, good, damaged = _decoded(rows, size=signature.stored, channels=signature.channels, track=track)
+    contents = room_for_contents()
+    rows, broken = scan(items, track, contents)
+    store, good, damaged = decoded(
+        rows, size=signature.stored, channels=signature.channels, kept=contents, track=track
+    )
     if not good:
         first = f": {shown(broken[0].path)}: {broken[0].reason}" if broken else ""
         raise UserError(f"no usable images to evaluate{first}")
@@ -177,13 +184,6 @@ def open_items(
 
 def _as_it_is(channels: int) -> Normalizer:
     return Normalizer(torch.zeros(channels), torch.ones(channels))
-
-
-def _decoded(rows: Sequence[tuple[Item, Header]], **options: Any) -> tuple[Store, list[int], list[Broken]]:
-    """Decode all files; give the pixels, the rows that could be decoded, and the broken files."""
-    store, damaged = open_store([(item.path, header) for item, header in rows], **options)
-    bad = {file.path for file in damaged}
-    return store, [number for number, (item, _) in enumerate(rows) if item.path not in bad], damaged
 
 
 def _refuse_strange(items: Sequence[Item], signature: Signature) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from convsmith.data.builtin import cache_folder
-from convsmith.data.scan import Broken, Header, Track, no_track, parallel
+from convsmith.data.scan import Broken, Header, Kept, Track, no_track, parallel
 from convsmith.errors import UserError
 
 Bytes = npt.NDArray[np.uint8]
@@ -251,6 +251,8 @@ def open_store(
     disk: float = 0.5,
     workers: int | None = None,
     shared: bool = False,
+    kept: Kept | None = None,
+    known: Sequence[Broken] | None = None,
     track: Track[list[Path]] = no_track,
 ) -> tuple[Store, list[Broken]]:
     """Decode ``rows`` once, wherever they fit, and find the ones that are truncated or damaged.
@@ -263,6 +265,8 @@ def open_store(
         disk: share of the cache folder's free disk that they may take if memory doesn't suffice.
         workers: processes that decode on the fly if neither suffices; default: one a core.
         shared: prefer the mapped file, which several processes hold only once.
+        kept: contents of files that were read already.
+        known: the broken files, where another process has decoded all to find them.
         track: shows progress.
 
     Returns:
@@ -270,9 +274,8 @@ def open_store(
     """
     paths = [path for path, _ in rows]
     # Lazy: nothing is decoded before a store asks for it.
-    decoding = parallel(
-        functools.partial(_attempt, size=size, channels=channels), paths, track, "Decoding", _threads(rows)
-    )
+    attempt = functools.partial(_attempt, size=size, channels=channels, kept=kept)
+    decoding = parallel(attempt, paths, track, "Decoding", _threads(rows))
     shape = (len(rows), size, size, channels)
     total = int(np.prod(shape, dtype=np.int64))
     if not shared and total <= memory * free_memory():
@@ -286,7 +289,7 @@ def open_store(
         mapped, broken = _mapped(folder / f"{key}.u8", shape, paths, decoding)
         return Decoded(mapped, f"cache file {key}.u8"), broken
     workers = workers if workers is not None else os.cpu_count() or 1
-    broken = [answer for answer in decoding if isinstance(answer, Broken)]
+    broken = [found for found in decoding if isinstance(found, Broken)] if known is None else list(known)
     return OnTheFly(paths, size, channels, workers), broken
 
 
@@ -312,9 +315,10 @@ def _fill(pixels: Bytes, decoding: Iterable[Bytes | Broken]) -> list[Broken]:
     return broken
 
 
-def _attempt(path: Path, size: int, channels: int) -> Bytes | Broken:
+def _attempt(path: Path, size: int, channels: int, kept: Kept | None = None) -> Bytes | Broken:
+    content = kept.take(path) if kept is not None else None
     try:
-        return decode(path, size, channels)
+        return decode(path if content is None else content, size, channels)
     except Exception as error:  # Pillow's plugins raise anything on damaged data
         reason = "truncated image" if "truncated" in str(error) else f"damaged image ({type(error).__name__})"
         return Broken(path, reason)

@@ -9,7 +9,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import xxhash
@@ -68,10 +70,34 @@ def parallel(
             yield from results  # type: ignore[misc]
 
 
-def read(path: Path) -> Header | Broken:
+class Kept:
+    """Contents of files that were read, up to ``room`` bytes; each is given out once.
+
+    >>> kept = Kept(3); kept.keep(Path("a"), b"12"); kept.keep(Path("b"), b"34")
+    >>> kept.take(Path("a")), kept.take(Path("a")), kept.take(Path("b"))
+    (b'12', None, None)
+    """
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self._lock = Lock()
+        self._contents: dict[Path, bytes] = {}
+
+    def keep(self, path: Path, content: bytes) -> None:
+        with self._lock:
+            if len(content) <= self.room and path not in self._contents:
+                self.room -= len(content)
+                self._contents[path] = content
+
+    def take(self, path: Path) -> bytes | None:
+        return self._contents.pop(path, None)
+
+
+def read(path: Path, kept: Kept | None = None) -> Header | Broken:
     """One file's header and digest, or the reason that it can't be used.
 
-    The picture itself is decoded later, once (:mod:`convsmith.data.pixels`); truncation shows there.
+    The picture itself is decoded later, once (:mod:`convsmith.data.pixels`), of what ``kept`` has room for
+    without reading the file again; truncation shows there.
     """
     try:
         content = path.read_bytes()
@@ -96,15 +122,17 @@ def read(path: Path) -> Header | Broken:
         return Broken(path, f"a side of {min(width, height)} pixel ({width}x{height})")
     if mode == "F":
         return Broken(path, "floating-point pixels of unknown range; save it with 8 or 16 bits")
+    if kept is not None:
+        kept.keep(path, content)
     return Header(width, height, mode, xxhash.xxh3_128_hexdigest(content))
 
 
 def scan(
-    items: Sequence[Item], track: Track[list[Path]] = no_track
+    items: Sequence[Item], track: Track[list[Path]] = no_track, kept: Kept | None = None
 ) -> tuple[list[tuple[Item, Header]], list[Broken]]:
     """Read all headers; give the usable items with their headers, and the broken files."""
     paths = [item.path for item in items]
-    answers = list(parallel(read, paths, track, "Scanning"))
+    answers = list(parallel(partial(read, kept=kept), paths, track, "Scanning"))
     good = [(item, answer) for item, answer in zip(items, answers) if isinstance(answer, Header)]
     return good, [answer for answer in answers if isinstance(answer, Broken)]
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
@@ -148,7 +149,9 @@ class SourceTask(nn.Module):
 def _source_images(source: str, dataset: Dataset, seed: int) -> Dataset:
     if not source:
         raise UserError("finetune joint needs the source's images: `train.finetune.joint.source=FOLDER`")
-    found = open_data(recipes.Data(path=source, size=dataset.size), seed=seed)
+    several = torch.distributed.is_initialized()
+    section = recipes.Data(path=source, size=dataset.size)
+    found = open_data(section, seed=seed, shared=several, once=first_alone)
     if found.encoding is not None or found.channels != dataset.channels:
         raise UserError(
             f"{shown(source)} can't be learned beside {dataset.channels}-channel images: it has "

@@ -139,6 +139,7 @@ def _dataset(recipe: Recipe, fabric: Fabric, module: nn.Module | None, track: Tr
             recipe.data,
             seed=recipe.train.seed,
             shared=fabric.world_size > 1,
+            once=machine.first_alone,  # alone, it is this one
             enlarged=None if module is not None else lambda side: pretrained.side(recipe, side),
             track=track,
         )
