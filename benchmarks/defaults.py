@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from convsmith.advice.ways import interval
-from convsmith.models import weights
+from convsmith.models import trained_weights as weights
 from photographs import HELD_BACK, SETS, made
 from record import keep
 

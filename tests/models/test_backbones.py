@@ -11,7 +11,7 @@ from huggingface_hub import constants
 
 from convsmith import catalog
 from convsmith.errors import UserError
-from convsmith.models.weights import reachable
+from convsmith.models.trained_weights import reachable
 
 
 def test_it_is_timms_net() -> None:

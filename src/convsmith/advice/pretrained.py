@@ -5,8 +5,8 @@ from __future__ import annotations
 from convsmith.advice.choice import Choice
 from convsmith.data.dataset import Dataset
 from convsmith.findings import Finding
-from convsmith.models import weights
-from convsmith.models.weights import Weights
+from convsmith.models import trained_weights as weights
+from convsmith.models.trained_weights import Weights
 from convsmith.recipe import Recipe
 
 # Largest side in pixels for which nets that halve the image five times are too coarse.

@@ -14,7 +14,7 @@ from torch import nn
 from convsmith import catalog
 from convsmith.catalog import Fetched, Spec, technique
 from convsmith.errors import UserError, nearest
-from convsmith.models import weights
+from convsmith.models import trained_weights as weights
 from convsmith.nn.sections import Activation, Initialization, Norm, Pooling
 from convsmith.nn.swap import Kind, swap
 

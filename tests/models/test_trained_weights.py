@@ -11,7 +11,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from convsmith import catalog
-from convsmith.models import weights
+from convsmith.models import trained_weights as weights
 
 NET = "tf_efficientnet_lite0"
 needs_package = pytest.mark.skipif(

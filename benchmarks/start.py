@@ -1,0 +1,103 @@
+"""Every net of the catalogue begins to learn at its defaults: none diverges, and the first loss is guessing's.
+
+    python benchmarks/start.py SOURCES [--device cuda] [--epochs 4] [--minutes M]
+
+SOURCES as for defaults.py. Each net trains from scratch on three sets of 1,000 images (digits, MNIST, CIFAR-10)
+at 64 pixels, with nothing set but net, side and epochs. A training that ends in NaN or a loss above that of
+its start is counted, and so is one that is no better than guessing by two standard errors: at so few updates
+the deepest nets without normalization have just begun.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from convsmith import catalog
+from convsmith import recipe as recipes
+from convsmith.training.assemble import assemble
+from convsmith.training.loop import Diverged, fit
+from convsmith.training.planning import planned
+from photographs import SETS, Set, made
+from record import keep
+
+NETS = [name for name in catalog.names("model") if name not in ("timm", "source", "fully_convolutional")]
+SIDE = 64
+DATA = {
+    "digits": Set("digits", 100, 30, side=SIDE, grey=True),
+    "mnist": Set("mnist", 100, 30, side=SIDE, grey=True),
+    "cifar10": Set("cifar10", 100, 30, side=SIDE),
+}
+
+
+def trained(name: str, data: Path, device: str, epochs: int) -> dict[str, Any]:
+    """One training, and how it begins and ends."""
+    words = [f"model={name}", f"data.size={SIDE}", f"train.epochs={epochs}", f"train.device={device}"]
+    recipe = recipes.load(None, [*words, "train.start_from=none"]).changed({"data.path": str(data)})
+    ready = planned(recipe)
+    state = assemble(ready.plan, ready.dataset, ready.fabric)
+    losses: list[float] = []
+
+    class First:
+        def on_batch_end(self, state: Any) -> None:
+            if not losses:
+                losses.append(float(state.loss))
+
+    classes, images = len(ready.dataset.classes), len(state.val.split)  # type: ignore[attr-defined]
+    try:
+        fit(state, [First()])
+    except Diverged as error:
+        return {"diverged": str(error).partition(":")[0], "first": losses[0] if losses else None}
+    last = state.history[-1]
+    error = math.sqrt((1 - 1 / classes) / classes / images)
+    best = max(row["val_accuracy"] for row in state.history)
+    return {
+        "diverged": None,
+        "first": losses[0],
+        "last": last["train_loss"],
+        "val_accuracy": best,
+        "learns": best > 1 / classes + 2 * error,
+        "optimizer": ready.plan.optimizer,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sources", type=Path)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--minutes", type=float, default=600)
+    given = parser.parse_args()
+    begun = time.perf_counter()
+    rows: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as work:
+        SETS.update(DATA)
+        for data in DATA:
+            folder = made(data, given.sources, Path(work))
+            for name in NETS:
+                if time.perf_counter() - begun > 60 * given.minutes:
+                    break
+                rows.setdefault(data, {})[name] = found = trained(name, folder, given.device, given.epochs)
+                print(
+                    data,
+                    name,
+                    {k: round(v, 3) if isinstance(v, float) else v for k, v in found.items()},
+                    flush=True,
+                )
+    runs = [found for own in rows.values() for found in own.values()]
+    counts = {
+        "runs": len(runs),
+        "diverged": sum(found["diverged"] is not None for found in runs),
+        "learn": sum(found.get("learns", False) for found in runs),
+    }
+    keep("start", {"device": given.device, "epochs": given.epochs, "side": SIDE, **counts, "sets": rows})
+
+
+if __name__ == "__main__":
+    main()
