@@ -1,9 +1,9 @@
-"""Every net of the catalogue begins to learn at its defaults: none diverges, and the first loss is guessing's.
+"""Every net of the catalogue begins to learn at its defaults: none diverges.
 
     python benchmarks/start.py SOURCES [--device cuda] [--epochs 4] [--minutes M]
 
-SOURCES as for defaults.py. Each net trains from scratch on three sets of 1,000 images (digits, MNIST, CIFAR-10)
-at 64 pixels, with nothing set but net, side and epochs. A training that ends in NaN or a loss above that of
+SOURCES as for defaults.py. Each net trains from scratch on three sets of 1,000 images (digits, MNIST,
+CIFAR-10) at 64 pixels, with nothing set but net, side and epochs. A training that ends in NaN or a loss above that of
 its start is counted, and so is one that is no better than guessing by two standard errors: at so few updates
 the deepest nets without normalization have just begun.
 """
@@ -53,14 +53,14 @@ def trained(name: str, data: Path, device: str, epochs: int) -> dict[str, Any]:
     except Diverged as error:
         return {"diverged": str(error).partition(":")[0], "first": losses[0] if losses else None}
     last = state.history[-1]
-    error = math.sqrt((1 - 1 / classes) / classes / images)
+    deviation = math.sqrt((1 - 1 / classes) / classes / images)
     best = max(row["val_accuracy"] for row in state.history)
     return {
         "diverged": None,
         "first": losses[0],
         "last": last["train_loss"],
         "val_accuracy": best,
-        "learns": best > 1 / classes + 2 * error,
+        "learns": best > 1 / classes + 2 * deviation,
         "optimizer": ready.plan.optimizer,
     }
 
