@@ -3,9 +3,9 @@
     python benchmarks/start.py SOURCES [--device cuda] [--epochs 4] [--minutes M]
 
 SOURCES as for defaults.py. Each net trains from scratch on three sets of 1,000 images (digits, MNIST,
-CIFAR-10) at 64 pixels, with nothing set but net, side and epochs. A training that ends in NaN or a loss above that of
-its start is counted, and so is one that is no better than guessing by two standard errors: at so few updates
-the deepest nets without normalization have just begun.
+CIFAR-10) at 64 pixels, with nothing set but net, side and epochs. A training that ends in NaN is counted,
+and so is one that is no better than guessing by two standard errors: at so few updates the deepest nets
+without normalization have just begun.
 """
 
 from __future__ import annotations

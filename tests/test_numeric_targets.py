@@ -15,7 +15,7 @@ import convsmith as cs
 from convsmith.errors import UserError
 from convsmith.run.directory import RunDirectory
 
-SHORT = ["model.resnet20.width=4", "data.batch_size=16", "train.epochs=15"]
+SHORT = ["model.resnet20.width=4", "data.batch_size=16", "train.epochs=25"]
 
 
 def write(folder: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:

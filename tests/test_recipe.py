@@ -22,9 +22,9 @@ def written(folder: Path, text: str) -> Path:
         ("data:\n  siez: 32\n", 2, "unknown key 'siez' in data; did you mean 'size'?"),
         ("trian:\n  epochs: 3\n", 1, "unknown key 'trian' in the recipe; did you mean 'train'?"),
         (
-            "train:\n  epochs: 0\n",
+            "train:\n  epochs: -1\n",
             2,
-            "train.epochs=0 is not valid: input should be greater than or equal to 1",
+            "train.epochs=-1 is not valid: input should be greater than or equal to 0",
         ),
         ("train:\n  epochs: many\n", 2, "train.epochs='many' is not valid"),
         ("train: {seed: 1}\nmodel: lenet\n", 2, "there is no model 'lenet'; did you mean 'lenet5'?"),

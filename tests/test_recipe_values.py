@@ -50,7 +50,7 @@ def test_a_change_makes_another_recipe() -> None:
     ("changes", "message"),
     [
         ({"data.siez": 3}, "unknown key 'siez' in data; did you mean 'size'"),
-        ({"train.epochs": 0}, "train.epochs=0 is not valid: input should be greater than or equal to 1"),
+        ({"train.epochs": -1}, "train.epochs=-1 is not valid: input should be greater than or equal to 0"),
         ({"model": "lenet"}, "there is no model 'lenet'; did you mean 'lenet5'"),
         ({"train.epochs.more": 1, "train.epochs": 1}, None),
         ({"objective": {}}, "objective needs at least one term, e.g. cross_entropy"),

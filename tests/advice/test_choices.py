@@ -15,6 +15,7 @@ from conftest import make_images
 from convsmith.advice import pretrained
 from convsmith.advice.choice import Choice, applied
 from convsmith.advice.choices import fill, planned, precision
+from convsmith.advice.rate import TRAINED
 from convsmith.advice.similarity import Similarity
 from convsmith.advice.strategy import Source
 from convsmith.data.dataset import Dataset
@@ -51,14 +52,24 @@ def test_batch_and_rate_go_together(dataset: Dataset) -> None:
     assert recipe.optimizer == {"sgd": {"lr": pytest.approx(0.025)}}
     assert "scaled to 32" in reasons["optimizer.sgd.lr"]
     assert filled(dataset, "data.batch_size=256")[0].optimizer == {"sgd": {"lr": pytest.approx(0.2)}}
-    assert filled(dataset, "model=lenet5")[0].optimizer == {"sgd": {"lr": 0.01}}
+    assert filled(dataset, "model=lenet5")[0].optimizer == {"sgd": {"lr": 0.03}}
+    assert filled(dataset, "model=nin")[0].optimizer == {"sgd": {"lr": 0.01}}
+    assert filled(dataset, "model={nin: {norm: batch}}")[0].optimizer["sgd"]["lr"] == 0.025
     assert filled(dataset, "train.start_from=timm:resnet18")[0].optimizer == {"sgd": {"lr": 0.01}}
     assert filled(dataset, "optimizer.sgd.lr=0.3")[0].optimizer == {"sgd": {"lr": 0.3}}
     assert filled(dataset, "optimizer=adam")[0].optimizer == {"adam": {}}
+    for name, rate in TRAINED.items():
+        tuned = filled(dataset, f"optimizer={name}", "train.start_from=timm:resnet18")[0].optimizer
+        assert tuned == {name: {"lr": rate}}
+        assert rate <= 0.01 or name == "adadelta", "adadelta's is a factor of its own step"
 
 
-def test_grey_images_are_not_mirrored(dataset: Dataset, tmp_path: Path) -> None:
-    assert filled(dataset)[0].data.augment == {"flip": {}, "crop": {"pad": 2}}
+def test_images_whose_class_has_a_side_and_grey_ones_are_not_mirrored(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    recipe, reasons = filled(dataset)
+    assert recipe.data.augment == {"crop": {"pad": 2}}, "the bar lies left, in the middle or right"
+    assert "left and right differ" in reasons["data.augment"]
     make_images(tmp_path, images=4)
     for file in tmp_path.rglob("*.png"):
         Image.open(file).convert("L").save(file)

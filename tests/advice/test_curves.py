@@ -69,7 +69,7 @@ CASES: dict[str, Evidence] = {
     "exploding_gradients": evidence(steps=[(1, 1, 5e4)], rows=[]),
     "vanishing_gradients": evidence(
         columns={"train_loss": [2.301] * 12},
-        health={"gradient": {"conv1.weight": [1e-5] * 12, "fc.weight": [0.02] * 12}},
+        health={"gradient": dict(zip(LAYERS, ([1e-5] * 12, [1e-3] * 12, [0.02] * 12, [0.02] * 12)))},
     ),
     "rate_too_high": evidence(steps=[(1, 1, 2.3), (1, 2, 9.0), (1, 3, math.nan)], rows=[]),
     "rate_too_low": evidence(
@@ -209,13 +209,16 @@ FOUR = ("conv1.weight", "layer1.weight", "layer2.weight", "fc.weight")
 
 @pytest.mark.parametrize(("first", "grows"), [(9e2, False), (2e3, True), (math.inf, True), (math.nan, True)])
 def test_gradients_that_grow_from_layer_to_layer_explode_at_any_loss(first: float, grows: bool) -> None:
-    values = dict(zip(FOUR, [[first], [30.0], [3.0], [1.0]]))
+    values = dict(zip(FOUR, [[first], [30.0], [1.0], [40.0]]))
     e = evidence("model={resnet56: {plain: true}}")
     e = replace(e, health={**e.health, "first_gradient": values})
     assert names(e) == (["exploding_gradients"] if grows else [])
     if grows:
         (finding,) = diagnose(e)
-        assert f"are {first:.2g} in the first layer (conv1.weight), 1 in the last (fc.weight)" in finding.seen
+        assert (
+            f"are {first:.2g} in the first layer (conv1.weight), 1 in the last before the classifier"
+            in finding.seen
+        )
         assert "model.resnet56.plain=false" in finding.set
 
 

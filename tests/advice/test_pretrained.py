@@ -1,4 +1,4 @@
-"""Trained weights are taken where they are at hand, and recommended where not."""
+"""Pictures start from trained weights wherever these can be had, and it is said why not."""
 
 from __future__ import annotations
 
@@ -8,57 +8,93 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
+from PIL import Image
 from safetensors.torch import save_file
 
 import convsmith as cs
 from conftest import make_images
 from convsmith import recipe as recipes
-from convsmith.advice.pretrained import NET
+from convsmith.advice.pretrained import LADDER, LEAST, SIDE, side
 from convsmith.inference.model_file import tensors_of
+from convsmith.models import trained_weights
 
+NET = f"timm:{LADDER[0][0]}"
 WORDS = ["train.epochs=1", "train.device=cpu"]
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_images(tmp_path_factory.mktemp("photographs"), size=64)
+    return make_images(tmp_path_factory.mktemp("photographs"), size=64, images=8)
 
 
-def test_without_weights_at_hand_they_are_recommended(photographs: Path) -> None:
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No package has weights, and the hub is switched off."""
+    monkeypatch.setattr(trained_weights, "PACKAGES", {})
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_without_weights_it_says_so_and_how_to_get_them(photographs: Path) -> None:
     found = cs.advise(photographs, set=WORDS)
     (finding,) = [finding for finding in found["findings"] if finding["name"] == "from_scratch"]
-    assert f"`start_from={NET}` begins with ImageNet's weights" in finding["change"]
+    assert "the hub doesn't answer" in finding["seen"]
+    assert f"`start_from={NET}` then begins with them" in finding["change"]
     assert "start_from" not in found["reasons"]
+    assert "size: 64 " in found["recipe"], "nothing is enlarged for a net that learns from these images"
 
 
 def test_small_images_named_nets_and_named_sources_are_left_alone(photographs: Path, images: Path) -> None:
     for data, words in (
         (images, []),
         (photographs, ["model=lenet5"]),
+        (photographs, ["train.start_from=none"]),
         (photographs, ["train.start_from=null"]),
     ):
         found = cs.advise(data, set=[*WORDS, *words])
         assert not [finding for finding in found["findings"] if finding["name"] == "from_scratch"]
+        assert "start_from" not in found["recipe"]
 
 
-def test_weights_at_hand_are_taken(
+def test_a_net_of_photographs_gets_images_that_it_can_halve() -> None:
+    recipe = recipes.load(None, [f"train.start_from={NET}"])
+    assert side(recipe, LEAST - 1) is None
+    assert side(recipe, SIDE) is None
+    for own in (LEAST, 96, SIDE - 1):
+        found = side(recipe, own)
+        assert found is not None
+        assert found[0] == SIDE
+    assert side(recipes.load(None, ["train.start_from=none"]), 96) is None
+    assert side(recipes.load(None, ["model=resnet20"]), 96) is None
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_weights_in_the_cache_are_taken(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cache as Hugging Face's library keeps it, with weights of the right shapes."""
+    """A cache as Hugging Face's library keeps it, with weights of the right shapes; images in grey."""
     hub = tmp_path / "hub"
-    place = hub / "models--timm--resnet18.a1_in1k"
+    place = hub / f"models--timm--{LADDER[0][0]}.in1k"
     (place / "refs").mkdir(parents=True)
     (place / "refs/main").write_text("0" * 40)
     snapshot = place / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
     torch.manual_seed(3)
-    weights = timm.create_model("resnet18").state_dict()
+    weights = timm.create_model(LADDER[0][0]).state_dict()
     save_file(weights, snapshot / "model.safetensors")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    cs.train(photographs, out=tmp_path / "run", set=[*WORDS, "train.finetune=head"])
+    for file in photographs.rglob("*.png"):
+        target = tmp_path / "grey" / file.parent.name / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(file).convert("L").save(target)
+    cs.train(tmp_path / "grey", out=tmp_path / "run", device="cpu", set=["train.finetune=head"])
     recipe = recipes.load(tmp_path / "run/recipe.yaml")
     assert recipe.train.start_from == NET
-    assert "in this machine's cache" in (tmp_path / "run/recipe.yaml").read_text().replace("\n  # ", " ")
+    text = " ".join((tmp_path / "run/recipe.yaml").read_text().split())
+    assert "in this machine's cache, license apache-2.0" in text
+    assert recipe.data.size == SIDE
     kept, _ = tensors_of(tmp_path / "run/model.safetensors")
-    assert kept["model.conv1.weight"].equal(weights["conv1.weight"])
+    torch.testing.assert_close(
+        kept["model.conv_stem.weight"], weights["conv_stem.weight"].sum(1, keepdim=True), rtol=1e-4, atol=1e-5
+    )
+    assert (recipe.train.epochs, recipe.train.head_first) == (0, True), "the classifier is solved"

@@ -49,7 +49,7 @@ def odd(name: str) -> int:
 @pytest.mark.parametrize("classes", [2, 10, 1000])
 @EVERY
 def test_the_first_loss_is_that_of_guessing(name: str, classes: int) -> None:
-    """Within 0.1 of ln K at any number of classes and side, at the net's own width, in training mode.
+    """Within 0.15 of ln K at any number of classes and side, at the net's own width, in training mode.
 
     The mean over all labels is taken, so that the images' own labels don't matter.
     """
@@ -60,7 +60,7 @@ def test_the_first_loss_is_that_of_guessing(name: str, classes: int) -> None:
         loss = torch.nn.functional.cross_entropy(
             net(torch.randn(4, 3, side, side)), torch.full((4, classes), 1 / classes)
         )
-    assert 0 <= loss.item() - math.log(classes) < 0.1
+    assert 0 <= loss.item() - math.log(classes) < 0.15
 
 
 @EVERY

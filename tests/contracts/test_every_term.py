@@ -126,7 +126,14 @@ def heads(scale: float, dtype: torch.dtype, targets: str) -> dict[str, Any]:
     target = TARGETS[targets]
     given = {"features": features.requires_grad_(), "input": logits.requires_grad_(), "target": target}
     costs = 1 - torch.eye(4)[torch.tensor([0, 1, 2, 3, 0, 1])]
-    return {**given, "images": torch.zeros(6, 1, 16, 16), "head": net.fc, "costs": costs, "model": net}
+    return {
+        **given,
+        "images": torch.zeros(6, 1, 16, 16),
+        "head": net.fc,
+        "costs": costs,
+        "model": net,
+        "progress": torch.tensor(0.5),
+    }
 
 
 def read(given: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
@@ -171,7 +178,7 @@ def test_no_images_are_nothing(name: str, dtype: torch.dtype, training: bool) ->
     """A process gets no image where a batch has fewer than there are processes; its share is 0."""
     for targets in kinds(name):
         given = heads(1.0, dtype, targets)
-        none = {k: v[:0] if k not in ("head", "model") else v for k, v in given.items()}
+        none = {k: v[:0] if k not in ("head", "model", "progress") else v for k, v in given.items()}
         terms = objective(name, targets).train(training)
         before = {key: value.clone() for key, value in terms.state_dict().items() if "updates" not in key}
         reads = terms.reads[name]

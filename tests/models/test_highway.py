@@ -60,7 +60,7 @@ def test_a_deep_highway_learns_where_a_deep_plain_net_does_not() -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
         x = torch.randn(256, 1, 4, 4)
         y = (x.mean((1, 2, 3)) > 0).long()
-        for _ in range(60):
+        for _ in range(150):
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(x), y)
             loss.backward()

@@ -73,7 +73,7 @@ def test_both_tasks_are_learned(tmp_path: Path) -> None:
         target, out=tmp_path / "run", start_from=str(tmp_path / "wealthy"), set=[*words, "data.augment={}"]
     )
     rows = RunDirectory(tmp_path / "run").read_metrics()
-    assert rows[-1]["train_source_task"] < 0.5 * rows[0]["train_source_task"]
+    assert rows[-1]["train_source_task"] < 0.5 * rows[1]["train_source_task"]
     assert rows[-1]["train_loss"] == pytest.approx(rows[-1]["train_cross_entropy"]), "the other task aside"
     assert found["accuracy"] > 0.7
     said = " ".join(finding["seen"] for finding in found["findings"])

@@ -17,7 +17,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "run"
-    cs.train(images, out=path, set=["model.resnet20.width=4", "train.epochs=2", "data.batch_size=16"])
+    cs.train(images, out=path, set=["model.resnet20.width=4", "train.epochs=6", "data.batch_size=16"])
     return path
 
 

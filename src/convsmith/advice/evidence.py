@@ -224,6 +224,8 @@ def gather(run: RunDirectory) -> Evidence:
     rows = _read(run.metrics, run.read_metrics)
     if not steps and not rows:
         raise UserError(f"{shown(run.path)} has not trained a single epoch; there is nothing to diagnose yet")
+    # Epoch 0 is a classifier that was solved, not trained: no part of a curve.
+    rows = [row for row in rows if row["epoch"] >= 1]
     health = _read(run.health, lambda: _health(run))
     counts = run.read_json(run.data)["counts"]
     if rows and "val_accuracy" in rows[0]:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from convsmith.advice.evidence import Evidence
 from convsmith.advice.remedies import parts, rate, shortcuts, stuck
 from convsmith.findings import Finding
 
-# Ratio of the first layer's gradient to the last layer's from which on gradients count as exploding.
+# Ratio of the first layer's gradient to the last hidden layer's from which on gradients count as exploding.
 GROWS = 1000
+# Fewest layers in which gradients can be compared.
+LEAST = 4
+
+
+def ends(layers: Iterable[str]) -> tuple[str, str] | None:
+    """The first layer and the last one before the classifier, whose small start makes hidden gradients small.
+
+    >>> ends(["conv1", "conv2", "conv3", "fc"])
+    ('conv1', 'conv3')
+    """
+    names = list(layers)
+    return (names[0], names[-2]) if len(names) >= LEAST else None
 
 
 def exploding_gradients(e: Evidence) -> Finding | None:
@@ -17,14 +30,15 @@ def exploding_gradients(e: Evidence) -> Finding | None:
     if not e.steps:
         return None
     gradients = {name: values[0] for name, values in e.health.get("first_gradient", {}).items()}
-    ends = list(gradients)[:: max(1, len(gradients) - 1)]
-    by_layer = (
-        f"the gradients of the first batch are {gradients[ends[0]]:.2g} in the first layer ({ends[0]}), "
-        f"{gradients[ends[1]]:.2g} in the last ({ends[1]})"
-        if len(ends) == 2
-        else ""
-    )
-    grows = len(gradients) >= 4 and not gradients[ends[0]] <= GROWS * gradients[ends[1]]
+    found = ends(gradients)
+    by_layer, grows = "", False
+    if found is not None:
+        first, last = found
+        by_layer = (
+            f"the gradients of the first batch are {gradients[first]:.2g} in the first layer ({first}), "
+            f"{gradients[last]:.2g} in the last before the classifier ({last})"
+        )
+        grows = not gradients[first] <= GROWS * gradients[last]
     if math.isfinite(e.first) and e.first <= 20 * e.chance and not grows:
         return None
     loss = f"the first loss, before any update, is {e.first:.3g}; guessing has {e.chance:.3g}"
@@ -42,18 +56,22 @@ def exploding_gradients(e: Evidence) -> Finding | None:
 
 
 def vanishing_gradients(e: Evidence) -> Finding | None:
-    """The first layer's gradients are below a hundredth of the last layer's, and nothing is learned."""
+    """The first layer's gradients are below a thousandth of the classifier's, and nothing is learned.
+
+    The classifier of a deep net begins with 3% of its usual weights, which divides all others' gradients.
+    """
     gradients = e.health.get("gradient", {})
-    if len(gradients) < 4 or not stuck(e):
-        return None
     layers = list(gradients)
+    if len(layers) < LEAST or not stuck(e):
+        return None
     first, last = (next((v for v in gradients[layers[end]] if v == v), math.nan) for end in (0, -1))
-    if not first < 0.01 * last:
+    if not first < 0.001 * last:
         return None
     return Finding(
         name="vanishing_gradients",
-        seen=f"gradients fall from {last:.2g} in the last layer ({layers[-1]}) to {first:.2g} in the first "
-        f"({layers[0]}); the loss stays at {min(e.column('train_loss')):.3g}, guessing has {e.chance:.3g}",
+        seen=f"gradients fall from {last:.2g} in the last layer ({layers[-1]}) to "
+        f"{first:.2g} in the first ({layers[0]}); the loss stays at {min(e.column('train_loss')):.3g}, "
+        f"guessing has {e.chance:.3g}",
         means="the first layers don't learn",
         change="take ReLU, He's initialization, and normalization or shortcuts",
         why="a sigmoid's slope is at most 1/4: each layer divides the gradient by four or more",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 # Width of the Gaussian by which losses are smoothed, as a share of the sweep's steps.
 WIDTH = 0.03
 # A net trains well at the rate where the smoothed loss turns, divided by this.
-SAFETY = 2.0
+SAFETY = 3.0
 # A fall must be this many standard errors of the smoothed loss, since its end is the least of many, and
 # this share
 # of the first losses.
@@ -50,7 +50,7 @@ class Sweep:
 
     @property
     def proposal(self) -> float:
-        """Proposed rate: half of the one at which the loss turns, rounded to one digit."""
+        """Proposed rate: a third of the one at which the loss turns, rounded to one digit."""
         return _one_digit(self.minimum / SAFETY)
 
     @property
@@ -77,10 +77,8 @@ class Sweep:
         if not first - least > clear:
             return (
                 f"at no rate from {low:g} to {high:g} the loss falls clearly below the {first:.3g} that "
-                f"it begins "
-                f"with, for its noise of {self.error:.2g}; take more `steps`, larger batches "
-                f"(`data.batch_size`), "
-                f"or a net that starts better (`model.NAME.init=he`)"
+                f"it begins with, for its noise of {self.error:.2g}; take more `steps`, larger batches "
+                f"(`data.batch_size=256`), or another net"
             )
         if not last - least > 2 * self.error or self.turn >= len(self.rates) - 2:
             return f"the loss still falls at the last rate, {high:g}; sweep further: `high={100 * high:g}`"

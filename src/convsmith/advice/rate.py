@@ -9,6 +9,7 @@ from convsmith import catalog
 from convsmith.advice.strategy import Source
 from convsmith.data.dataset import Dataset
 from convsmith.errors import UserError
+from convsmith.nn.depth import is_shallow, normalizes
 from convsmith.recipe import Recipe, Section
 
 # Rates for weights that are trained already. Of sgd with momentum: the middle of the grid that Kornblith et
@@ -20,12 +21,6 @@ WHY_TRAINED = {
     "adadelta": "the weights are trained already: a tenth of the usual step",
 }
 NOTES = "the weights are trained already: at most 0.0001 (study notes, chapter 10)"
-NORMS = (
-    nn.modules.batchnorm._BatchNorm,
-    nn.GroupNorm,
-    nn.LayerNorm,
-    nn.modules.instancenorm._InstanceNorm,
-)
 
 
 def choose(name: str, recipe: Recipe, dataset: Dataset, source: Source | None) -> tuple[float, str] | None:
@@ -73,18 +68,24 @@ def _from_scratch(recipe: Recipe, dataset: Dataset) -> tuple[float, str]:
         # Unlike cross-entropy's, the gradient of these losses grows with the error.
         return 0.01, "errors of numbers have no bound: a tenth of the rate for classes"
     batch = recipe.data.batch_size or 128
-    if recipe.model is not None and not is_normalized(recipe.model, dataset):
+    net = _built(recipe.model, dataset) if recipe.model is not None else None
+    if net is not None and not normalizes(net):
+        if is_shallow(net):
+            return (
+                0.03,
+                "a few layers without normalization: 0.03, between AlexNet's 0.01 and He et al.'s 0.1",
+            )
         # Krizhevsky et al. 2012 and Simonyan & Zisserman 2015 took it for 128 and for 256 images.
         return 0.01, "no normalization in the net: the rate of AlexNet's and VGG's authors; 0.1 diverges"
     # Goyal et al. 2017: the rate grows with the batch; He et al. 2016 took 0.1 for 128.
     return 0.1 * batch / 128, f"He et al.'s 0.1 for 128 images, scaled to {batch}"
 
 
-def is_normalized(model: Section, dataset: Dataset) -> bool:
-    """Whether a net normalizes its maps by their statistics, so that large steps don't explode."""
+def _built(model: Section, dataset: Dataset) -> nn.Module | None:
+    """The net without memory for its weights; None where it can't be built, which is said elsewhere."""
     try:
         with torch.device("meta"):
-            net = catalog.build(
+            net: nn.Module = catalog.build(
                 "model",
                 model,
                 num_classes=len(dataset.classes),
@@ -92,5 +93,5 @@ def is_normalized(model: Section, dataset: Dataset) -> bool:
                 size=dataset.size,
             )
     except (UserError, RuntimeError, NotImplementedError):
-        return True  # what is wrong with the net is said where it is built
-    return any(isinstance(layer, NORMS) for layer in net.modules())
+        return None
+    return net

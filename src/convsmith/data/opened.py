@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,19 +29,13 @@ from convsmith.data.scan import (
     no_track,
     scan,
 )
+from convsmith.data.side import Enlarged, common_size, side_of_store
 from convsmith.data.signature import Signature
 from convsmith.data.splitting import divided
 from convsmith.data.targets import Encoding
 from convsmith.errors import UserError, nearest, shown
 from convsmith.findings import Finding
 from convsmith.nn.normalizer import Normalizer
-
-# The side that a net wants for images of so many pixels, and why; None if it wants no other.
-Enlarged = Callable[[int], tuple[int, str] | None]
-# Largest side that is chosen, in pixels, and the share of the images' side that a choice keeps.
-LARGEST, KEPT = 224, 0.9
-# Pixels by which images are stored larger than the net reads them, so that crops needn't be enlarged.
-ROOM = 32
 
 
 def open_data(
@@ -75,8 +68,8 @@ def open_data(
     rows, broken = once(lambda: scan(items, track, contents))
     _refuse_empty(rows, broken, root)
     reasons: dict[str, str] = {}
-    size = section.size or _common_size([header for _, header in rows], reasons, enlarged)
-    stored = section.stored or _side_of_store(section, size, [header for _, header in rows])
+    size = section.size or common_size([header for _, header in rows], reasons, enlarged)
+    stored = section.stored or side_of_store(section, size, [header for _, header in rows])
     if stored < size:
         raise UserError(f"data.stored={stored} is less than the size, {size}; leave it out, or raise it")
     channels = 1 if all(header.mode in GREY_MODES for _, header in rows) else 3
@@ -319,32 +312,6 @@ def _refuse(rows: Sequence[tuple[Item, Header]], root: Path) -> None:
 def _sides(headers: Sequence[Header]) -> tuple[int, int, int]:
     sides = [min(header.width, header.height) for header in headers]
     return min(sides), int(statistics.median(sides)), max(sides)
-
-
-def _common_size(headers: Sequence[Header], reasons: dict[str, str], enlarged: Enlarged | None) -> int:
-    """Choose the side of the images, in pixels: their own where all are small, else a multiple of 32."""
-    sides = [min(header.width, header.height) for header in headers]
-    middle = statistics.median(sides)
-    if max(sides) <= 64 and len(set(sides)) == 1:
-        size, why = max(4, sides[0]), f"all images have {sides[0]} pixels on the short side"
-    elif middle >= LARGEST:
-        size, why = LARGEST, f"the median short side is {middle:g} pixels: {LARGEST} is the usual side"
-    else:
-        # The smallest multiple that keeps nine tenths of the side: to the next one below, images of 63
-        # pixels would lose three quarters of their pixels.
-        size = min(LARGEST, max(32, 32 * math.ceil(KEPT * middle / 32)))
-        why = f"the median short side is {middle:g} pixels; nets halve multiples of 32 without a rest"
-    larger = enlarged(size) if enlarged is not None else None
-    size, more = larger if larger is not None else (size, "")
-    reasons["data.size"] = f"{why}; {more}" if more else why
-    return size
-
-
-def _side_of_store(section: recipes.Data, size: int, headers: Sequence[Header]) -> int:
-    """Choose the side at which images are stored: larger than the net's where crops can use it."""
-    crops = section.augment is None or "area_crop" in section.augment
-    larger = statistics.median(min(header.width, header.height) for header in headers) >= size + ROOM
-    return size + ROOM if crops and larger and size >= LARGEST else size
 
 
 def _fingerprint(rows: Sequence[tuple[Item, Header]], root: Path) -> str:

@@ -14,6 +14,7 @@ from convsmith.nn.dropout import inverted as inverted
 from convsmith.nn.dropout import no_dropout as no_dropout
 from convsmith.nn.global_pooling import GeneralizedMean as GeneralizedMean
 from convsmith.nn.global_pooling import GlobalAverage as GlobalAverage
+from convsmith.nn.init import by_activation as by_activation
 from convsmith.nn.init import gaussian as gaussian
 from convsmith.nn.init import he as he
 from convsmith.nn.init import uniform as uniform

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from convsmith.catalog import technique
 from convsmith.nn.precision import cast, wide
 
+# Leaves for symbolic tracing: they look at the type of what they get.
+torch.fx.wrap("cast")
+torch.fx.wrap("wide")
+
 
 @technique(
     "global_pooling",

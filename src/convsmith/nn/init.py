@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from convsmith.catalog import technique
 from convsmith.errors import UserError
 from convsmith.nn.computed import LAYERS, computed, named_layers, read, write_
+from convsmith.nn.depth import is_shallow, normalizes
 
 Init = Callable[[nn.Module], None]
 Fill = Callable[[Tensor], object]
@@ -43,7 +44,7 @@ def everywhere(fill: Fill) -> Init:
     """Fill the weights of all convolutions and fully connected layers, and zero their biases.
 
     The classifier of a net that names it (``get_classifier``, as ours and timm's do) starts apart, see
-    :func:`start_classifier_`. A layer whose start has a meaning of its own has a method ``start(fill)``,
+    :func:`small`. A layer whose start has a meaning of its own has a method ``start(fill)``,
     which is called instead. A weight that is computed is filled through its parametrization's
     ``right_inverse``; a pruned one before its mask.
 
@@ -53,16 +54,13 @@ def everywhere(fill: Fill) -> Init:
 
     @torch.no_grad()
     def initialize(model: nn.Module) -> None:
-        last = _named_classifier(model)
+        last, own = _named_classifier(model), small(model)
         for name, layer in named_layers(model):
-            if layer is last:
-                start_classifier_(layer)
-                continue
             start: Callable[[Fill], None] | None = getattr(layer, "start", None)
             if start is not None:
                 start(fill)
             elif isinstance(layer, LAYERS):
-                _refill(layer, "weight", name, fill)
+                _refill(layer, "weight", name, own if layer is last else fill)
                 if layer.bias is not None:
                     _refill(layer, "bias", name, nn.init.zeros_)
 
@@ -70,29 +68,25 @@ def everywhere(fill: Fill) -> Init:
 
 
 def _named_classifier(model: nn.Module) -> nn.Module | None:
-    """The classifier that a net names, if it is one plain layer."""
+    """The classifier that a net names; None if it names none, or the layer has a start of its own."""
     named = getattr(model, "get_classifier", None)
     found = named() if named is not None else None
-    plain = isinstance(found, nn.Linear | nn.Conv2d) and not computed(found)
-    return found if plain else None
+    return found if isinstance(found, nn.Linear | nn.Conv2d) and not hasattr(found, "start") else None
 
 
-@torch.no_grad()
-def start_classifier_(layer: nn.Module) -> None:
-    """Start a classifier with small weights, so that all classes are about equally likely: first loss ln K.
+def small(model: nn.Module) -> Fill:
+    """The start of a net's classifier, by which all classes are about equally likely: the first loss is ln K.
 
-    Gaussian with 3% of the deviation that would keep the features' size (LeCun et al. 1998); biases zero.
-    Papers take 0.01 for their widths (Krizhevsky et al. 2012).
+    Gaussian with a share of the deviation that keeps the features' size (LeCun et al. 1998): half in shallow
+    nets; a tenth in deep ones, whose residual branches add up; 3% in deep ones without normalization, whose
+    features may be many times larger than the image. Less would slow the layers below, whose gradients pass
+    through it.
 
-    >>> layer = nn.Linear(2500, 400); start_classifier_(layer)
-    >>> round(float(layer.weight.std()), 4)
-    0.0006
+    >>> round(float(small(nn.Linear(1, 1))(torch.empty(400, 2500)).std()), 3)
+    0.01
     """
-    for name, parameter in layer.named_parameters(recurse=False):
-        if name == "weight":
-            parameter.normal_(0, 0.03 / math.sqrt(parameter[0].numel()))
-        else:
-            parameter.zero_()
+    share = 0.5 if is_shallow(model) else 0.1 if normalizes(model) else 0.03
+    return lambda weight: weight.normal_(0, share / math.sqrt(weight[0].numel()))
 
 
 def _refill(layer: nn.Module, key: str, name: str, fill: Fill) -> None:

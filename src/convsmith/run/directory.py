@@ -109,15 +109,22 @@ class RunDirectory:
     def write_json(self, path: Path, content: Any) -> None:
         write(path, json.dumps(content, indent=1) + "\n")
 
+    @staticmethod
+    def metric_columns(rows: Sequence[Mapping[str, float]]) -> list[str]:
+        """The columns of metrics.csv: the last epoch's, and those that only earlier rows have."""
+        columns = dict.fromkeys(rows[-1] if rows else ())
+        return [*columns, *(name for row in rows for name in row if name not in columns)]
+
     def write_metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Write all epochs so far, one row each, in the place of what was there; no file if there are
-        none.
+        """Write all epochs so far, one row each, in the place of what was there; no file if there are none.
+
+        What a row lacks is nan.
         """
         if not rows:
             self.metrics.unlink(missing_ok=True)
             return
-        columns = list(rows[0])
-        self.write_table(self.metrics, columns, ([row.get(key, "") for key in columns] for row in rows))
+        columns = self.metric_columns(rows)
+        self.write_table(self.metrics, columns, ([row.get(key, "nan") for key in columns] for row in rows))
 
     def read_metrics(self) -> list[dict[str, float]]:
         return [

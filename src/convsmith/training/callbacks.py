@@ -64,11 +64,15 @@ class Metrics:
     def on_start(self, state: Fit) -> None:
         # Rows of epochs that a killed process has finished, and that are repeated now, go.
         self.run.write_metrics(state.history)
-        self.columns = list(state.history[0]) if state.history else []
+        self.columns = self.run.metric_columns(state.history)
 
     def on_epoch_end(self, state: Fit) -> None:
         row = state.history[-1]
-        self.columns = self.columns or list(row)
+        if set(row) - set(self.columns):
+            # The first epoch has figures that a classifier solved before it lacks.
+            self.run.write_metrics(state.history)
+            self.columns = self.run.metric_columns(state.history)
+            return
         self.run.append_table(
             self.run.metrics, self.columns, [[row.get(column, "") for column in self.columns]]
         )

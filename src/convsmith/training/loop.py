@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from convsmith.errors import UserError
 from convsmith.objectives.regularizers import Regularizer
 from convsmith.training.finite import Losses
 from convsmith.training.optimizers import rising
+from convsmith.training.seeds import reseed, seed_of
 from convsmith.training.task import Task
 
 Row = dict[str, float]
@@ -191,18 +191,11 @@ def set_rates(state: Fit, epoch: float) -> None:
 def _gradients(state: Fit, batch: Batch, together: int = 1) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Run forward pass, objective and backward pass; give the terms, the logits and the loss."""
     # The seed depends on epoch and batch alone, so that a resumed run draws the same numbers.
-    _reseed(_seed(state.seed, state.epoch, state.batch, state.fabric.global_rank), state.fabric.device)
+    reseed(seed_of(state.seed, state.epoch, state.batch, state.fabric.global_rank), state.fabric.device)
     terms, logits = state.wrapped(batch.images, batch.targets, batch.costs)
     loss = total(state, terms, batch.share)
     state.fabric.backward(loss / together)
     return terms, logits.detach(), loss.detach()
-
-
-def _reseed(seed: int, device: torch.device) -> None:
-    """Seed torch's generators, without the traceback that torch.manual_seed keeps for idle GPUs."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
 
 
 def _update_by_closure(state: Fit, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
@@ -341,10 +334,6 @@ def _rank(state: Fit, row: Row) -> tuple[float, float]:
     value = row[f"val_{state.measure.name}"]
     loss = row["val_loss"] if state.task.objective.comparable("val") else 0.0
     return value if state.measure.higher_is_better else -value, -loss
-
-
-def _seed(*key: int) -> int:
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
 
 
 def _caller(state: Fit, callbacks: Sequence[object]) -> Callable[[str], None]:

@@ -22,6 +22,7 @@ from convsmith.advice.similarity import sampled, similarity
 from convsmith.advice.strategy import Source
 from convsmith.data.batches import Batches
 from convsmith.data.dataset import Dataset
+from convsmith.data.decoded import here
 from convsmith.data.opened import open_data
 from convsmith.data.scan import Track, no_track
 from convsmith.errors import UserError
@@ -139,7 +140,8 @@ def _dataset(recipe: Recipe, fabric: Fabric, module: nn.Module | None, track: Tr
             recipe.data,
             seed=recipe.train.seed,
             shared=fabric.world_size > 1,
-            once=machine.first_alone,  # alone, it is this one
+            # One process that trains while the others wait must not wait for them.
+            once=machine.first_alone if fabric.world_size > 1 else here,
             enlarged=None if module is not None else lambda side: pretrained.side(recipe, side),
             track=track,
         )
