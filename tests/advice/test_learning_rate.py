@@ -56,7 +56,7 @@ def test_the_proposal_lies_below_the_turn_on_every_seed(noise: float, seed: int)
 @pytest.mark.parametrize("turn", [0.003, 0.03, 0.3])
 def test_the_proposal_follows_the_turn(turn: float) -> None:
     found = curve(turn=turn, start=turn / 30)
-    assert turn / 10 < found.proposal < turn
+    assert turn / 10 <= found.proposal < turn
     assert turn / 100 < found.steepest < found.minimum
 
 

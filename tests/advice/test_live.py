@@ -131,7 +131,7 @@ def test_over_fitting_stops(tmp_path: Path) -> None:
         "data.label_noise={type: symmetric, rate: 0.9}",
         "data.augment={}",
         "schedule=constant",
-        "optimizer={adam: {lr: 0.002}}",
+        "optimizer={adam: {lr: 0.004}}",
         "train.epochs=60",
         "train.auto=true",
     ]

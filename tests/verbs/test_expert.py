@@ -74,14 +74,14 @@ def test_the_report_shows_it(slow: Path) -> None:
 
 
 def test_runs_side_by_side_differences_first(slow: Path, tmp_path: Path, convsmith: Run) -> None:
-    cs.train("digits", out=tmp_path / "quick", model="lenet5", set=[*WORDS, "optimizer={adam: {lr: 0.001}}"])
+    cs.train("digits", out=tmp_path / "quick", model="lenet5", set=[*WORDS, "optimizer={adam: {lr: 0.004}}"])
     page = tmp_path / "both.html"
     done = convsmith("report", slow, tmp_path / "quick", "--out", page, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["differences"] == {
         "optimizer.sgd.lr": ["0.0002", "-"],
-        "optimizer.adam.lr": ["-", "0.001"],
+        "optimizer.adam.lr": ["-", "0.004"],
     }
     text = page.read_text()
     assert text.index("What differs in their recipes") < text.index("What came of it") < text.index("Curves")
