@@ -170,3 +170,22 @@ class Exchange:
 
     def on_start(self, state: Fit) -> None:
         state.task.objective = Objective({"own": self.term})
+
+
+def test_a_loss_that_rises_beside_errors_at_chance_is_over_fitting() -> None:
+    """The error of the one epoch with the least loss is noise; those around it tell whether it has fallen."""
+    r = np.random.default_rng(0)
+    right = 0.1 + 0.02 * r.standard_normal(30)
+    right[6] = 0.05
+    rows = [
+        {
+            "train_loss": 2.3 - 0.05 * n,
+            "train_accuracy": 0.1 + 0.02 * n,
+            "val_loss": 2.3 + 0.1 * abs(n - 6),
+            "val_accuracy": float(right[n]),
+        }
+        for n in range(30)
+    ]
+    assert overfits(rows, 287, by_loss=True) is not None
+    falls = [{**row, "val_accuracy": 0.1 + 0.02 * n} for n, row in enumerate(rows)]
+    assert overfits(falls, 287, by_loss=True) is None, "the error falls all the while"

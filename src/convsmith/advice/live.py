@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from statistics import fmean
@@ -93,10 +94,9 @@ def overfits(rows: Sequence[Row], images: int = 0, *, by_loss: bool = False) -> 
     """Reason to stop, if the validation error rises clearly while the training's falls; else None.
 
     The error is 1 - accuracy, the mean absolute error or the KL divergence, as in the rule of the study
-    notes,
-    chapter 9; the loss only where a history has none of these. A loss that rises beside an error that stays
-    is a
-    reason too, but not while the rate is still going to fall: then the error falls once more as a rule.
+    notes, chapter 9; the loss only where a history has none of these. A loss that rises beside an error that
+    stays is a reason too, but not while the rate is still going to fall: then the error falls once more as a
+    rule.
 
     Args:
         rows: of metrics.csv.
@@ -113,7 +113,7 @@ def overfits(rows: Sequence[Row], images: int = 0, *, by_loss: bool = False) -> 
     rise, what = risen(val, images if share else 0, WORSE, RISE - 1), "error"
     if rise is None and by_loss:
         rise, what = risen([row["val_loss"] for row in rows], 0, WORSE, RISE - 1), "loss"
-        if rise is not None and fmean(val[-WORSE:]) < val[rise.epoch]:
+        if rise is not None and _better(val, rise.epoch, images if share else 0):
             return None
     if rise is None or not train[-1] < train[rise.epoch]:
         return None
@@ -121,3 +121,10 @@ def overfits(rows: Sequence[Row], images: int = 0, *, by_loss: bool = False) -> 
         f"over-fitting: the validation {what} rose from {rise.best:.3g} in epoch {rise.epoch + 1} to "
         f"{rise.end:.3g}, the training error fell"
     )
+
+
+def _better(error: Sequence[float], epoch: int, images: int) -> bool:
+    """Whether the last errors lie below those around ``epoch`` by more than so many images can tell."""
+    before, after = fmean(error[max(0, epoch - 1) : epoch + 2]), fmean(error[-WORSE:])
+    noise = 2 * math.sqrt(max(0.0, before * (1 - before)) / images) if images else 0.0
+    return after < before - noise

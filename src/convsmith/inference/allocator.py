@@ -16,7 +16,7 @@ def keep_freed_memory() -> bool:
     """Make glibc keep large buffers that are freed, in the place of handing them back to the kernel.
 
     A net frees its maps after each batch and asks for them again in the next. glibc hands back whatever is
-    above 32 MB, so that the kernel must clear every page anew: half of the processor's time with 224 pixels.
+    above 32 MB, so that the kernel must clear every page anew.
     Results stay the same to the bit. The setting holds for the whole process and can't be taken back.
 
     Returns:

@@ -30,6 +30,9 @@ from convsmith.training.loop import Fit
 from convsmith.training.task import Task
 from convsmith.training.tuning import Tuning
 
+# Updates from which on a training is long.
+LONG = 1000
+
 
 def assemble(
     plan: Plan,
@@ -85,6 +88,8 @@ def assemble(
         _refuse_for_lbfgs(options, fabric.world_size)
     for regularizer in regularizers.values():
         regularizer.attach(model, optimizer)
+    # Trying all algorithms for each layer and batch size takes a GPU half a minute: a long training earns it.
+    torch.backends.cudnn.benchmark = len(feed["train"]) * options.epochs >= LONG
     # dynamic=False: an epoch has batches of two sizes, and each deserves its own code.
     wrapped, wrapped_optimizer = fabric.setup(
         torch.compile(task, dynamic=False) if options.compile else task, optimizer

@@ -46,13 +46,15 @@ class Auto:
             )
 
     def on_epoch_end(self, state: Fit) -> None:
-        new = state.history[len(self.plateaus.losses) :]
+        # Row 0 is of a classifier that was solved: no part of the curve.
+        trained = [row for row in state.history if row["epoch"] >= 1]
+        new = trained[len(self.plateaus.losses) :]
         for loss in losses(new, state.task.objective.comparable("train")):
             self.plateaus.add(loss)
         state.factor = DECAY**self.plateaus.count
         falls = self.plateaus.falls[max(0, state.epoch - 1)]
         by_loss = not falls and state.task.objective.comparable("val")
-        state.stop = overfits(state.history, state.validated, by_loss=by_loss) or state.stop
+        state.stop = overfits(trained, state.validated, by_loss=by_loss) or state.stop
 
 
 def _everyone(state: Fit) -> float:

@@ -69,8 +69,6 @@ def launch(options: recipes.Train, accelerator: str) -> Fabric:
     standing = wanted > 1 and _GROUP.size == wanted
     if wanted > 1 and not standing:
         _refuse_interactive()
-    # Batches have two sizes only, so benchmarking the convolution algorithms pays off at once.
-    torch.backends.cudnn.benchmark = True
     fabric = Fabric(
         accelerator=accelerator,
         devices=options.devices,
