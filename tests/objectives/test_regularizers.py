@@ -33,6 +33,7 @@ def test_projection_shortens_long_units_and_leaves_short_ones() -> None:
 def test_max_norm_holds_after_each_update() -> None:
     torch.manual_seed(0)
     net = lenet5(size=16, num_classes=3)
+    torch.nn.init.constant_(net.fc.bias, 3.0)
     optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
     constraint = MaxNorm(limit=0.5)
     constraint.attach(net, optimizer)
