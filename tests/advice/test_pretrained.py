@@ -17,6 +17,7 @@ from convsmith import recipe as recipes
 from convsmith.advice.pretrained import LADDER, LEAST, SIDE, side
 from convsmith.inference.model_file import tensors_of
 from convsmith.models import trained_weights
+from convsmith.run.directory import RunDirectory
 
 NET = f"timm:{LADDER[0][0]}"
 WORDS = ["train.epochs=1", "train.device=cpu"]
@@ -98,3 +99,8 @@ def test_weights_in_the_cache_are_taken(
         kept["model.conv_stem.weight"], weights["conv_stem.weight"].sum(1, keepdim=True), rtol=1e-4, atol=1e-5
     )
     assert (recipe.train.epochs, recipe.train.head_first) == (0, True), "the classifier is solved"
+    page = (tmp_path / "run/report.html").read_text()
+    assert "classifier solved, nothing trained" in page
+    assert "Learning curves" not in page
+    assert cs.diagnose(tmp_path / "run")["healthy"]
+    assert [row["epoch"] for row in RunDirectory(tmp_path / "run").read_metrics()] == [0]

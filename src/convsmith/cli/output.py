@@ -58,8 +58,13 @@ def trained(result: dict[str, Any]) -> None:
         else ", ".join(f"{key} {result[key]:.4g}" for key in ("mae", "rmse", "kl") if key in result)
     )
     stopped = f", stopped: {as_flags(result['stopped'])}" if result["stopped"] else ""
+    kept = (
+        f"best epoch {result['best_epoch']} of {result['epochs']}"
+        if result["epochs"]
+        else "classifier solved, nothing trained"
+    )
     say(
-        f"{figures} (best epoch {result['best_epoch']} of {result['epochs']}{stopped}; "
+        f"{figures} ({kept}{stopped}; "
         f"{result['parameters']:,} parameters; {result['seconds']:.0f} s of training)"
     )
     say(f"report: {result['report']}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def render(
     sign = 1 if measure == "accuracy" else -1
     best = max(rows, key=lambda row: (sign * row[f"val_{measure}"], -row["val_loss"]))
     epoch = int(best["epoch"])
+    # Row 0 is of a classifier that was solved before anything was trained.
+    trained = [row for row in rows if row["epoch"] >= 1]
     loss = {"train_loss": "train", "val_loss": "val"}
     figure = {f"train_{measure}": "train", f"val_{measure}": "val"}
     findings = diagnosis(run)
@@ -72,13 +75,15 @@ def render(
         evaluation=evaluation,
         measure=measure,
         best=best,
-        epochs=len(rows),
-        terms=_terms(rows, best, measure),
+        kept=f"best epoch {epoch} of {len(trained)}" if trained else "classifier solved, nothing trained",
+        terms=_terms(trained, best, measure) if trained else [],
         curves=[
             Markup(plots.curve(rows, loss, "loss", best=epoch, log=True, marks=marks)),
             Markup(plots.curve(rows, figure, MEASURES[measure], best=epoch)),
-            Markup(plots.curve(rows, {"lr": "learning rate"}, "learning rate", best=epoch)),
-        ],
+            Markup(plots.curve(trained, {"lr": "learning rate"}, "learning rate", best=epoch)),
+        ]
+        if trained
+        else [],
         diagnosis=[(words(finding), finding) for finding in findings],
         inspection=Markup(_inspection(run)),
         data=run.read_json(run.data),
@@ -109,7 +114,10 @@ def _terms(
     """Every term and regularizer by name: in the first, the best and the last epoch."""
     rest = {"train_loss", f"train_{measure}"}
     names = [name for name in rows[0] if name.startswith("train_") and name not in rest]
-    return [(name.removeprefix("train_"), rows[0][name], best[name], rows[-1][name]) for name in names]
+    return [
+        (name.removeprefix("train_"), rows[0][name], best.get(name, math.nan), rows[-1][name])
+        for name in names
+    ]
 
 
 def _classes(evaluation: Evaluation, files: Sequence[Path]) -> dict[str, Any]:

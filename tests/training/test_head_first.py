@@ -1,0 +1,75 @@
+"""A new classifier is solved before anything is trained, and what follows begins with it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import convsmith as cs
+from convsmith.nn.ridge import ridge
+from convsmith.run.directory import RunDirectory
+
+WORDS = ["model.resnet20.width=4", "data.batch_size=16", "data.augment={}", "train.device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("source") / "run"
+    cs.train("digits", out=out, set=[*WORDS, "train.epochs=3"])
+    return out
+
+
+@pytest.fixture(scope="module")
+def tuned(source: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("tuned") / "run"
+    words = [
+        *WORDS[1:],
+        "data.size=8",
+        "train.finetune=all_stages",
+        "train.epochs=2",
+        "optimizer.sgd.lr=1e-9",
+    ]
+    cs.train(images, out=out, start_from=str(source), epochs=2, set=words)
+    return out
+
+
+def test_the_training_begins_with_the_solved_classifier(tuned: Path) -> None:
+    """With a rate of nothing, the first epoch's figures are those of row 0, which is in metrics.csv."""
+    rows = RunDirectory(tuned).read_metrics()
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert rows[0]["train_loss"] < 0.5 * math.log(3)
+    assert rows[1]["train_loss"] < math.log(3), "a fresh classifier would begin there"
+    assert rows[0]["val_accuracy"] > 1 / 3
+
+
+def test_the_classifier_is_the_ridge_regression_on_the_nets_features(
+    source: Path, images: Path, tmp_path: Path
+) -> None:
+    words = [*WORDS[1:], "data.size=8", "train.finetune=head"]
+    run = cs.train(images, out=tmp_path / "run", start_from=str(source), set=words)
+    assert run["best_epoch"] == run["epochs"] == 0
+    model = cs.load(run)
+    files = RunDirectory(run.path).read_table(RunDirectory(run.path).files)
+    own = [row for row in files if row["split"] == "train"]
+    pixels = torch.stack([torch.as_tensor(model.read(images / row["path"])) for row in own])
+    with torch.no_grad():
+        net = model.module
+        features = net.forward_head(net.forward_features(model.pipeline.normalized(pixels)), pre_logits=True)
+        logits = net.fc(features)
+    targets = torch.tensor([model.classes.index(row["label"]) for row in own])
+    found = ridge(features, targets)
+    answers = features.double() @ found.weight.T + found.bias
+    scale = (logits.double() * answers).sum() / answers.square().sum()
+    torch.testing.assert_close(logits.double(), scale * answers, rtol=1e-3, atol=1e-3)
+
+
+def test_it_is_kept_where_tuning_does_harm(source: Path, images: Path, tmp_path: Path) -> None:
+    words = [*WORDS[1:], "data.size=8", "train.finetune=all_stages", "train.epochs=1", "optimizer.sgd.lr=3"]
+    run = cs.train(images, out=tmp_path / "run", start_from=str(source), set=words)
+    rows = RunDirectory(run.path).read_metrics()
+    assert rows[1]["val_accuracy"] < rows[0]["val_accuracy"]
+    assert run["best_epoch"] == 0
+    assert cs.evaluate(run, split="val").accuracy == pytest.approx(rows[0]["val_accuracy"])
