@@ -95,7 +95,7 @@ def sweep(rates: Sequence[float], losses: Sequence[float]) -> Sweep:
     >>> losses = [2.3] * 20 + [2.3 - 0.1 * n for n in range(15)] + [1.0, 2.0, 5.0]
     >>> rates = [1e-5 * 1.4**n for n in range(len(losses))]
     >>> found = sweep(rates, losses); found.proposal, found.unclear
-    (0.3, None)
+    (0.2, None)
     """
     return Sweep(list(rates), list(losses), centered(losses).tolist())
 
