@@ -231,38 +231,8 @@ epochs, medians of {len(before["images_per_second"])} trainings each, alternated
 """
 
 
-def defaults() -> str:
-    """`train DATA` with no option, against peers."""
-    found = results("defaults")
-    rows = []
-    for name, own in found["sets"].items():
-        for other, figures in own["contenders"].items():
-            low, high = figures["interval"]
-            rows.append(
-                [
-                    name,
-                    other,
-                    f"{percent(figures['test'])} ({percent(low)} to {percent(high)})",
-                    f"{figures['seconds']:.0f}",
-                    figures.get("given", figures.get("way", "")),
-                ]
-            )
-    return f"""
-## `convsmith train DATA` with no option
-
-Photographs made of CIFAR-10 (96 pixels), EfficientNet-Lite0 with the same ImageNet weights for all, each
-contender a command of its own from the start of Python to its last file. fastai is `fine_tune`; timm is the
-whole net by its transforms and AdamW. This is a first part: more sets, more tries of the peers and more seeds
-are to come.
-
-{table(["set", "contender", "test accuracy (95%)", "seconds", "given or way"], rows)}
-
-{conditions(found, "defaults")}
-"""
-
-
 def rendered() -> str:
-    return HEAD + diagnosis() + advice() + finetune() + speed() + joint() + house() + defaults()
+    return HEAD + diagnosis() + advice() + finetune() + speed() + joint() + house()
 
 
 if __name__ == "__main__":
