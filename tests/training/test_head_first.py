@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import convsmith as cs
 from convsmith.nn.ridge import ridge
@@ -73,3 +74,34 @@ def test_it_is_kept_where_tuning_does_harm(source: Path, images: Path, tmp_path:
     assert rows[1]["val_accuracy"] < rows[0]["val_accuracy"]
     assert run["best_epoch"] == 0
     assert cs.evaluate(run, split="val").accuracy == pytest.approx(rows[0]["val_accuracy"])
+
+
+def test_a_module_in_place_gets_its_classifier_too(source: Path, images: Path, tmp_path: Path) -> None:
+    """Where nothing else is trained, the module would come back with a classifier that knows nothing."""
+    for file in images.rglob("*.png"):
+        target = tmp_path / file.relative_to(images)
+        target.parent.mkdir(exist_ok=True)
+        Image.open(file).convert("L").save(target)
+    net = cs.load(source).module
+    before = net.conv1.weight.clone()
+    state = cs.fit(net, tmp_path, set=[*WORDS[1:], "data.size=8", "train.finetune=head"])
+    assert [row["epoch"] for row in state.history] == [0]
+    assert state.history[0]["train_accuracy"] > 0.6
+    assert net.fc.weight.abs().max() > 0
+    assert net.conv1.weight.equal(before)
+
+
+def test_no_epoch_and_nothing_solved_is_refused(source: Path, images: Path, tmp_path: Path) -> None:
+    for words in (["model=resnet20"], [f"train.start_from={source}", "train.head_first=false"]):
+        with pytest.raises(
+            cs.UserError, match="`train.epochs=0` trains nothing, and no classifier is solved"
+        ):
+            cs.train(images, out=tmp_path / words[0][:5], set=[*WORDS[1:], "train.epochs=0", *words])
+
+
+def test_minutes_are_for_the_layers_below(source: Path, images: Path) -> None:
+    """An epoch on features costs nothing that a clock could see, so that minutes don't buy more of them."""
+    found = cs.advise(
+        images, start_from=str(source), minutes=60, set=[*WORDS[1:], "data.size=8", "train.finetune=head"]
+    )
+    assert "epochs: 0 " in found["recipe"]

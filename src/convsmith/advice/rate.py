@@ -82,16 +82,19 @@ def _from_scratch(recipe: Recipe, dataset: Dataset) -> tuple[float, str]:
 
 
 def _built(model: Section, dataset: Dataset) -> nn.Module | None:
-    """The net without memory for its weights; None where it can't be built, which is said elsewhere."""
+    """The net; None where the recipe's can't be built, which is said where it is used."""
+
+    def build() -> nn.Module:
+        given = {"num_classes": len(dataset.classes), "in_channels": dataset.channels, "size": dataset.size}
+        net: nn.Module = catalog.build("model", model, **given)
+        return net
+
     try:
-        with torch.device("meta"):
-            net: nn.Module = catalog.build(
-                "model",
-                model,
-                num_classes=len(dataset.classes),
-                in_channels=dataset.channels,
-                size=dataset.size,
-            )
-    except (UserError, RuntimeError, NotImplementedError):
+        try:
+            with torch.device("meta"):  # takes no memory for the weights
+                return build()
+        except (RuntimeError, NotImplementedError):  # a net that computes with its weights
+            with torch.random.fork_rng(devices=[]):
+                return build()
+    except UserError:
         return None
-    return net

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from convsmith.errors import UserError, nearest
 from convsmith.nn.computed import named_layers
 from convsmith.nn.manners import has_features
-from convsmith.nn.swap import RECTIFIERS
+from convsmith.nn.swap import ACTIVATIONS
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def rectifiers(model: nn.Module) -> list[str]:
     >>> rectifiers(nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Sigmoid()))
     ['1']
     """
-    return [name for name, layer in named_layers(model) if isinstance(layer, RECTIFIERS)]
+    return [name for name, layer in named_layers(model) if isinstance(layer, ACTIVATIONS)]
 
 
 @dataclass

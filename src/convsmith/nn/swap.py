@@ -12,6 +12,7 @@ from convsmith import catalog
 from convsmith.catalog import Spec
 from convsmith.errors import UserError
 from convsmith.nn.computed import computed, forms_of
+from convsmith.nn.init import RECTIFIERS
 from convsmith.nn.normalization import L2Norm, LocalResponseNorm
 from convsmith.nn.p_norm_pooling import PNormPool2d
 from convsmith.nn.probe import blank, probe
@@ -19,19 +20,8 @@ from convsmith.nn.stochastic_pooling import StochasticPool2d
 
 Kind = Literal["activation", "norm", "pooling"]
 # Sigmoids are left alone: in today's nets they are gates.
-RECTIFIERS = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.RReLU,
-    nn.ELU,
-    nn.SELU,
-    nn.CELU,
-    nn.SiLU,
-    nn.GELU,
-    nn.Mish,
-    nn.Hardswish,
+ACTIVATIONS = (
+    *RECTIFIERS,
     nn.Tanh,
     timm_layers.Swish,
     timm_layers.HardSwish,
@@ -48,7 +38,7 @@ NORMS = (
 )
 POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, PNormPool2d, StochasticPool2d)
 LAYERS: dict[Kind, tuple[type[nn.Module], ...]] = {
-    "activation": RECTIFIERS,
+    "activation": ACTIVATIONS,
     "norm": NORMS,
     "pooling": POOLINGS,
 }

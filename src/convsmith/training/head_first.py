@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track
+from convsmith.errors import UserError
 from convsmith.nn import manners
 from convsmith.nn.ridge import ridge, temperature
 from convsmith.recipe import Plan
 from convsmith.training.assemble import assemble
 from convsmith.training.features import FeatureBatches
 from convsmith.training.loop import Fit, Row, evaluated
+from convsmith.training.planning import Planned
 
 # Terms under which every class counts alike.
 EVEN = {"logit_adjustment", "weighted_cross_entropy"}
@@ -67,6 +69,28 @@ def solve_head_(
     finally:
         for parameter, learned in learns.items():
             parameter.requires_grad_(learned)
+
+
+def solved_first(ready: Planned, plan: Plan, net: nn.Module | None, track: Track[Any]) -> Solved | None:
+    """Solve the new classifier of ``net`` if the plan says so; None if it doesn't, or it can't be solved.
+
+    Raises:
+        UserError: if then nothing would be trained at all.
+    """
+    wanted = plan.train.head_first and ready.initial is not None and ready.initial.new_head
+    found = None
+    if wanted and net is not None:
+        found = solve_head_(plan, ready.dataset, ready.fabric, net, track, ready.features)
+    if found is None and plan.train.epochs == 0:
+        why = "the features don't fit into memory" if wanted else "no classifier is solved"
+        raise UserError(f"`train.epochs=0` trains nothing, and {why}; set `train.epochs=40`")
+    return found
+
+
+def begin(state: Fit, solved: Solved) -> None:
+    """Put the solved classifier's figures before the first epoch."""
+    state.history, state.best = [solved.row], solved.row
+    state.seconds = state.counted = solved.row["seconds"]
 
 
 def _features(dataset: Dataset, known: Tensor | None) -> dict[str, FeatureBatches]:

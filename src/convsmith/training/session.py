@@ -33,7 +33,7 @@ from convsmith.training.callbacks import (
     TimeLimit,
     restore,
 )
-from convsmith.training.head_first import Solved, solve_head_
+from convsmith.training.head_first import begin, solved_first
 from convsmith.training.health import Health
 from convsmith.training.loop import Fit, fit
 from convsmith.training.planning import Planned, planned
@@ -88,8 +88,8 @@ def train_into(
             run.source.mkdir()
             made.write(run.source, first)
     track = track if fabric.is_global_zero else no_track
-    solved = None if resumes else _head_first(ready, plan, track)
     net = None if ready.initial is None else ready.initial.model
+    solved = None if resumes else solved_first(ready, plan, net, track)
     state = assemble(plan, dataset, fabric, net, track, None if solved is None else solved.features)
     findings = (*dataset.findings, *ready.findings, *_noticed(plan, state))
     if resumes:
@@ -108,19 +108,11 @@ def train_into(
         own += keepers
         own += callbacks
     if solved is not None:
-        state.history, state.best = [solved.row], solved.row
-        state.seconds = state.counted = solved.row["seconds"]
+        begin(state, solved)
         for callback in own:
             getattr(callback, "on_improvement", lambda _: None)(state)
     fit(state, own)
     return Trained(state, dataset, findings)
-
-
-def _head_first(ready: Planned, plan: Plan, track: Track[Any]) -> Solved | None:
-    """Solve a new classifier, if the plan says so."""
-    if not plan.train.head_first or ready.initial is None or not ready.initial.new_head:
-        return None
-    return solve_head_(plan, ready.dataset, ready.fabric, ready.initial.model, track, ready.features)
 
 
 def _chance(plan: Plan, dataset: Dataset) -> float:

@@ -13,6 +13,7 @@ from torch import nn
 from convsmith import catalog
 from convsmith.advice.choice import Choice
 from convsmith.advice.machine import Estimate, estimate
+from convsmith.advice.rate import tuned
 from convsmith.data.dataset import Dataset
 from convsmith.nn.probe import evaluating
 from convsmith.nn.stages import stages
@@ -86,9 +87,13 @@ def fitted(plan: Plan, timing: Timing, *, trained: bool, given: bool) -> list[Ch
         timing: of the plan.
         trained: whether its weights are trained already.
         given: whether the recipe says how many epochs, which stay then.
+
+    Returns:
+        nothing where the epochs stay: they are given, or the classifier alone is trained.
     """
     minutes = plan.train.minutes
-    if minutes is None or given:
+    # An epoch of the classifier alone costs milliseconds, whatever the net's own steps take.
+    if minutes is None or given or tuned(plan) == "head":
         return []
     left = 60 * minutes - timing.seconds(0)
     fits = int(left / timing.epoch) if timing.epoch else MOST[trained]

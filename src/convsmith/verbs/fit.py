@@ -57,6 +57,7 @@ def fit(
     from convsmith.inference.pipeline import dtype_of
     from convsmith.training import loop
     from convsmith.training.assemble import assemble
+    from convsmith.training.head_first import begin, solved_first
     from convsmith.training.planning import planned
 
     expect("model", model, torch.nn.Module, "a torch module")
@@ -78,7 +79,11 @@ def fit(
         model.float()  # as the plan's copy: images come in float32
     learns = {parameter: parameter.requires_grad for parameter in model.parameters()}
     try:
-        state = assemble(ready.plan, ready.dataset, ready.fabric, model, track)
+        solved = solved_first(ready, ready.plan, model, track)
+        known = None if solved is None else solved.features
+        state = assemble(ready.plan, ready.dataset, ready.fabric, model, track, known)
+        if solved is not None:
+            begin(state, solved)
         with shown_progress(progress) as shows:
             loop.fit(state, [*callbacks, *shows])
     finally:
