@@ -61,7 +61,14 @@ def opened(file: Path) -> Foreign:
         start = stream.read(64)
     if file.suffix == ".safetensors" or not _is_torchs(start):
         _refuse_text(file, start)
-        return Foreign(model_file.tensors_of(file)[0])
+        try:
+            return Foreign(model_file.tensors_of(file)[0])
+        except UserError:
+            if file.suffix == ".safetensors":
+                raise
+            raise UserError(
+                f"{shown(file)} is no weight file: it is neither a safetensors file nor what torch.save writes"
+            ) from None
     return _inside(_read(file), file)
 
 
