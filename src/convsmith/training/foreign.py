@@ -67,7 +67,8 @@ def opened(file: Path) -> Foreign:
             if file.suffix == ".safetensors":
                 raise
             raise UserError(
-                f"{shown(file)} is no weight file: it is neither a safetensors file nor what torch.save writes"
+                f"{shown(file)} is no weight file: it is neither a safetensors file nor what torch.save "
+                f"writes"
             ) from None
     return _inside(_read(file), file)
 
