@@ -29,8 +29,9 @@ from photographs import HELD_BACK, SETS, made
 from record import RESULTS, keep
 
 HERE = Path(__file__).parent
-# What each peer's user would try, epochs or rates, on at most so many training images: on two cores, a hundred
-# epochs of 400 images at 224 pixels are half an hour. Ultralytics' documented defaults leave nothing open.
+# What each peer's user would try, epochs or rates, on at most so many training images: on two cores, a
+# hundred epochs of 400 images at 224 pixels are half an hour. Ultralytics' documented defaults leave
+# nothing open.
 TRIES: dict[int, dict[str, list[list[str]]]] = {
     100: {
         "fastai": [["--epochs", "4"], ["--epochs", "10"]],
