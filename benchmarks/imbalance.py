@@ -31,7 +31,7 @@ from convsmith.data.dataset import Dataset
 from convsmith.data.opened import open_data
 from convsmith.inference.evaluation import Evaluation, evaluate_split
 from convsmith.inference.predictor import Predictor
-from convsmith.objectives.costs import read_table
+from convsmith.objectives.costs import class_ratio
 from convsmith.training.assemble import assemble
 from convsmith.training.loop import train_epoch
 from record import keep
@@ -53,7 +53,7 @@ BASE = [
 ]
 TERM = "objective.cross_entropy=null"
 WEIGHTED = "objective.weighted_cross_entropy.class_weight"
-# "WORK" stands for the seed's folder: the plain net's confusion, and costs by class ratio.
+# "WORK" stands for the seed's folder, where the plain net's confusion lies.
 METHODS: dict[str, list[str]] = {
     "plain": [],
     "over-sampling": ["data.sampler=over_sampling"],
@@ -66,7 +66,7 @@ METHODS: dict[str, list[str]] = {
     "weights, inverse root": [TERM, f"{WEIGHTED}={{inverse: {{power: 0.5}}}}"],
     "weights, effective number": [TERM, f"{WEIGHTED}={{effective_number: {{beta: 0.9999}}}}"],
     "weights, confusion of plain": [TERM, f"{WEIGHTED}={{confusion: {{run: WORK/confusion.csv}}}}"],
-    "expected cost by class ratio": ["data.costs.table.file=WORK/ratio.csv", "objective.expected_cost={}"],
+    "expected cost by class ratio": ["data.costs=class_ratio", "objective.expected_cost={}"],
     "expected cost, confusion of plain": [
         "data.costs.confusion.run=WORK/confusion.csv",
         "objective.expected_cost={}",
@@ -95,19 +95,6 @@ def prepared(data: Path, seed: int) -> tuple[recipes.Recipe, Dataset]:
     return recipe, open_data(recipe.data, seed=seed)
 
 
-def ratio_costs(dataset: Dataset, file: Path) -> None:
-    """A mistake about a class costs the mean class's images over its own."""
-    counts = dataset.class_counts()
-    assert counts is not None
-    weights = (counts.double().mean() / counts).tolist()
-    with open(file, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["true", *dataset.classes])
-        for row, name in enumerate(dataset.classes):
-            costs = [0.0 if row == column else weights[row] for column in range(len(dataset.classes))]
-            writer.writerow([name, *costs])
-
-
 def trained(words: list[str], data: Path, seed: int, dataset: Dataset) -> Predictor:
     """The last weights after UPDATES updates, whatever a sampler calls an epoch."""
     recipe = recipes.load(overrides=[*BASE, *words, f"data.path={data}", f"train.seed={seed}"])
@@ -116,7 +103,7 @@ def trained(words: list[str], data: Path, seed: int, dataset: Dataset) -> Predic
     if plan.data.costs is not None:
         from convsmith import catalog
 
-        costs = catalog.build("cost", plan.data.costs, classes=dataset.classes)
+        costs = catalog.build("cost", plan.data.costs, classes=dataset.classes, counts=dataset.class_counts())
     dataset = replace(dataset, costs=costs)
     state = assemble(plan, dataset, Fabric(accelerator="cpu", devices=1))
     state.epochs = round(UPDATES / len(state.train))
@@ -148,7 +135,6 @@ def one_seed(data: Path, work: Path, seed: int) -> None:
     folder = work / str(seed)
     folder.mkdir(parents=True, exist_ok=True)
     _, dataset = prepared(data, seed)
-    ratio_costs(dataset, folder / "ratio.csv")
     counts = dataset.class_counts()
     assert counts is not None
     (folder / "counts.json").write_text(json.dumps(counts.tolist()))
@@ -164,7 +150,7 @@ def one_seed(data: Path, work: Path, seed: int) -> None:
                 writer = csv.writer(stream)
                 writer.writerow(["true", *dataset.classes])
                 writer.writerows([c, *row] for c, row in zip(dataset.classes, validated.confusion.tolist()))
-            predictor.costs = read_table(folder / "ratio.csv", dataset.classes)
+            predictor.costs = class_ratio(dataset.classes, counts)
             own["plain, decisions of least cost by class ratio"] = figures(
                 on_split(predictor, dataset, "test")
             )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -94,3 +97,9 @@ def test_only_the_last_stage_gets_the_convolution_by_name() -> None:
     dilated = vgg(11, width=4, hidden=0, size=32, convolution="dilated")
     spread = [layer.dilation[0] for layer in dilated.features if isinstance(layer, nn.Conv2d)]
     assert spread == [1, 1, 1, 1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("without", ["none", {"none": {}}])
+def test_all_convolutional_net_drops_nothing_however_none_is_written(without: Any) -> None:
+    net = allcnn(dropout=without)
+    assert not [layer for layer in net.modules() if isinstance(layer, torch.nn.Dropout)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from convsmith.errors import UserError
-from convsmith.objectives.costs import confusion, decide, pairs, table
+from convsmith.objectives.costs import class_ratio, confusion, decide, pairs, table
 from convsmith.objectives.expected_cost import ExpectedCost
 
 CLASSES = ["ill", "unsure", "well"]
@@ -120,3 +120,11 @@ def test_the_weight_of_expected_cost_scales_value_and_slope() -> None:
     assert heavy.item() == pytest.approx(7 * plain.item())
     slopes = [torch.autograd.grad(value, logits)[0] for value in (plain, heavy)]
     assert torch.allclose(slopes[1], 7 * slopes[0])
+
+
+def test_costs_by_class_ratio_decide_as_if_all_classes_were_as_frequent() -> None:
+    """Bayes: posteriors over priors have their largest value at the same class."""
+    counts = torch.tensor([90, 9, 1])
+    posteriors = torch.rand(100, 3, generator=torch.Generator().manual_seed(0), dtype=torch.double).softmax(1)
+    even = (posteriors / counts).argmax(1)
+    assert torch.equal(decide(posteriors, class_ratio(CLASSES, counts)), even)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -59,3 +60,9 @@ def test_changing_pixels_outside_the_patch_changes_nothing() -> None:
     patch(place, field, (4, 5))[:] = 1
     other = torch.where(torch.from_numpy(place)[None, ..., 0] > 0, image, torch.rand(1, 20, 20))
     assert torch.allclose(net(other[None])[0, :, 4, 5], net(image[None])[0, :, 4, 5])
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 1, 1)])
+def test_layers_of_one_pixel_are_drawn_as_rows_of_inputs(shape: tuple[int, ...]) -> None:
+    weight = torch.tensor([[0.0, 1.0, -1.0], [0.5, 0.0, 0.25]]).reshape(shape)
+    assert kernels(weight)[:, :, 0].tolist() == [[128, 255, 1], [255, 128, 191]]

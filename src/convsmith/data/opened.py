@@ -112,7 +112,7 @@ def open_data(
         reasons=reasons,
         columns=layout.target_names(root),
         encoding=encoding,
-        costs=_cost_matrix(section, classes, encoding),
+        costs=_cost_matrix(section, classes, encoding, [item for item, _ in split]),
         cost_classes=_cost_classes(root, classes),
         stored=stored,
         sides=_sides([header for _, header in rows]),
@@ -200,12 +200,16 @@ def _refuse_strange(items: Sequence[Item], signature: Signature) -> None:
             )
 
 
-def _cost_matrix(section: recipes.Data, classes: list[str], encoding: Encoding | None) -> Tensor | None:
+def _cost_matrix(
+    section: recipes.Data, classes: list[str], encoding: Encoding | None, items: Sequence[Item]
+) -> Tensor | None:
     if section.costs is None:
         return None
     if encoding is not None:
         raise UserError("data.costs is for classes; the targets here are numbers")
-    matrix: Tensor = catalog.build("cost", section.costs, classes=classes)
+    images = Counter(item.label for item in items if item.split == "train")
+    counts = torch.tensor([images[label] for label in classes])
+    matrix: Tensor = catalog.build("cost", section.costs, classes=classes, counts=counts)
     return matrix
 
 

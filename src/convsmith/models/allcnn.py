@@ -22,7 +22,7 @@ class AllCNN(ConvClassifier):
     def __init__(self, num_classes: int, in_channels: int, parts: Parts) -> None:
         super().__init__(192, parts)
         layers: list[nn.Module] = [
-            nn.Identity() if parts.dropout == "none" else nn.Dropout(0.2)
+            nn.Identity() if catalog.split("dropout", parts.dropout)[0] == "none" else nn.Dropout(0.2)
         ]  # of the image
         width_in = in_channels
         for width, stride in ((96, 1), (96, 1), (96, 2), (192, 1), (192, 1), (192, 2)):

@@ -2,6 +2,7 @@
 from convsmith.objectives.center import CenterLoss as CenterLoss
 from convsmith.objectives.class_weight import effective_number as effective_number
 from convsmith.objectives.class_weight import inverse as inverse
+from convsmith.objectives.costs import class_ratio as class_ratio
 from convsmith.objectives.costs import pairs as pairs
 from convsmith.objectives.costs import table as table
 from convsmith.objectives.cross_entropy import CrossEntropy as CrossEntropy

@@ -197,6 +197,30 @@ def confusion(classes: Sequence[str], run: Annotated[str, Place()] | None = None
     return ((1 + relative) / 2).fill_diagonal_(0)
 
 
+@technique(
+    "cost",
+    "class_ratio",
+    source="the notes, chapter 11; Zhou & Liu 2006, Training cost-sensitive neural networks",
+    chapter="11 不平衡样本 imbalance",
+    use="nobody knows what mistakes cost, and rare classes shall count as much as frequent ones",
+)
+def class_ratio(classes: Sequence[str], counts: Tensor) -> Tensor:
+    """C(i, j) = n / n_i: a mistake about class i costs the mean class's images n over its own.
+
+    Args:
+        classes: names of the K classes.
+        counts: training images of each class, (K,); a class without any costs as one with a single image.
+
+    Returns:
+        (K, K) float64 with zeros on the diagonal.
+
+    >>> class_ratio(["ill", "well"], torch.tensor([1, 3])).tolist()
+    [[0.0, 2.0], [0.6666666666666666, 0.0]]
+    """
+    own = counts.double().mean() / counts.double().clamp_min(1)
+    return own[:, None].repeat(1, len(classes)).fill_diagonal_(0)
+
+
 def decide(probabilities: Tensor, costs: Tensor | None) -> Tensor:
     """The decision of least expected cost, argmin_j sum_k p_k C(k, j); without costs the likeliest class.
 

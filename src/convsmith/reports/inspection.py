@@ -63,9 +63,14 @@ def tiles(pictures: Sequence[Pixels], columns: int, gap: int = 1) -> Pixels:
 def kernels(weight: Tensor, count: int = KERNELS) -> Pixels:
     """The first ``count`` kernels (O, I, kH, kW) as one picture; grey is zero.
 
-    Kernels over three channels in their colors, others as the input channel that weighs most.
+    Kernels over three channels in their colors, others as the input channel that weighs most. Kernels of one
+    pixel, and fully connected layers (O, I), are a row each with a pixel for every input.
     """
     own = weight.detach().float().cpu()[:count]
+    if own[0, 0].numel() == 1:
+        rows = own.flatten(1) / own.flatten(1).abs().amax(1, keepdim=True).clamp_min(1e-12)
+        grey: Pixels = (rows * 127 + 128).clamp(0, 255).byte()[:, :, None].expand(-1, -1, 3).numpy()
+        return grey
     if own.shape[1] != 3:
         strongest = own.flatten(2).norm(dim=2).argmax(1)
         own = own[torch.arange(len(own)), strongest][:, None]
@@ -171,8 +176,7 @@ def render(
     return fill(
         "inspection.html",
         kernels=[
-            (name, tuple(w.shape), png(kernels(w), scale=max(1, 36 // w.shape[-1])))
-            for name, w in convolutions.items()
+            (name, tuple(w.shape), png(kernels(w), scale=_scale(w))) for name, w in convolutions.items()
         ],
         images=[
             {
@@ -190,6 +194,11 @@ def render(
         zero_plot=Markup(plots.shares({name: share for name, (share, _, _) in zeros.items()})),
         sample=len(sample),
     )
+
+
+def _scale(weight: Tensor) -> int:
+    """How many pixels of the page are one weight: a kernel is about 36 wide, a row at most 720."""
+    return max(1, 36 // weight.shape[-1] if weight[0, 0].numel() > 1 else min(8, 720 // weight.shape[1]))
 
 
 def _described(field: Field | None) -> str:

@@ -93,13 +93,10 @@ def _pictured(predictor: Predictor, path: Path) -> inspection.Pictured:
 
 
 def _kernels(model: torch.nn.Module, layers: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Weights of the first convolution, and of the named ones."""
-    own = {
-        name.removesuffix(".weight"): weight
-        for name, weight in weights(model).items()
-        if weight.ndim == 4 and weight.shape[-1] > 1
-    }
-    return {name: w for number, (name, w) in enumerate(own.items()) if number == 0 or name in layers}
+    """Weights of the first convolution with more than one pixel, and of the named layers of any kind."""
+    own = {name.removesuffix(".weight"): w for name, w in weights(model).items() if w.ndim in (2, 4)}
+    first = next((name for name, w in own.items() if w.ndim == 4 and w[0, 0].numel() > 1), None)
+    return {name: w for name, w in own.items() if name == first or name in layers}
 
 
 def _sample(
