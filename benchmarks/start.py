@@ -1,6 +1,6 @@
 """Every net of the catalogue begins to learn at its defaults: none diverges.
 
-    python benchmarks/start.py SOURCES [--device cuda] [--epochs 4] [--minutes M]
+    python benchmarks/start.py SOURCES --work WORK [--device cuda] [--epochs 4] [--jobs 2]
 
 SOURCES as for defaults.py. Each net trains from scratch on three sets of 1,000 images (digits, MNIST,
 CIFAR-10) at 64 pixels, with nothing set but net, side and epochs. A training that ends in NaN is counted,
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import math
-import tempfile
-import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -70,31 +70,29 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sources", type=Path)
+    parser.add_argument("--work", type=Path, required=True, help="Where the three sets lie.")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--minutes", type=float, default=600)
+    parser.add_argument("--jobs", type=int, default=1, help="Trainings at a time.")
     given = parser.parse_args()
-    begun = time.perf_counter()
-    rows: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as work:
-        SETS.update(DATA)
-        for data in DATA:
-            folder = made(data, given.sources, Path(work))
-            for name in NETS:
-                if time.perf_counter() - begun > 60 * given.minutes:
-                    break
-                rows.setdefault(data, {})[name] = found = trained(name, folder, given.device, given.epochs)
-                print(
-                    data,
-                    name,
-                    {k: round(v, 3) if isinstance(v, float) else v for k, v in found.items()},
-                    flush=True,
-                )
-    runs = [found for own in rows.values() for found in own.values()]
+    SETS.update(DATA)
+    folders = {name: made(name, given.sources, given.work) for name in DATA}
+    rows: dict[str, dict[str, Any]] = {name: {} for name in DATA}
+    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+        runs = {
+            (data, name): pool.submit(trained, name, folders[data], given.device, given.epochs)
+            for name in NETS
+            for data in DATA
+        }
+        for (data, name), run in runs.items():
+            rows[data][name] = found = run.result()
+            short = {k: round(v, 3) if isinstance(v, float) else v for k, v in found.items()}
+            print(data, name, short, flush=True)
+    found_all = [found for own in rows.values() for found in own.values()]
     counts = {
-        "runs": len(runs),
-        "diverged": sum(found["diverged"] is not None for found in runs),
-        "learn": sum(found.get("learns", False) for found in runs),
+        "runs": len(found_all),
+        "diverged": sum(found["diverged"] is not None for found in found_all),
+        "learn": sum(found.get("learns", False) for found in found_all),
     }
     keep("start", {"device": given.device, "epochs": given.epochs, "side": SIDE, **counts, "sets": rows})
 

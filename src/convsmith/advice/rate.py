@@ -70,13 +70,18 @@ def _from_scratch(recipe: Recipe, dataset: Dataset) -> tuple[float, str]:
     batch = recipe.data.batch_size or 128
     net = _built(recipe.model, dataset) if recipe.model is not None else None
     if net is not None and not normalizes(net):
+        # Krizhevsky et al. 2012 and Simonyan & Zisserman 2015 took 0.01 for 128 and for 256 images. It grows
+        # no further with larger batches: nothing but the rate keeps such a net's maps small.
+        share, told = min(1.0, batch / 128), f" for 128 images, scaled to {batch}" if batch < 128 else ""
         if is_shallow(net):
             return (
-                0.03,
-                "a few layers without normalization: 0.03, between AlexNet's 0.01 and He et al.'s 0.1",
+                float(f"{0.03 * share:.2g}"),
+                f"a few layers without normalization: 0.03, between AlexNet's 0.01 and He et al.'s 0.1{told}",
             )
-        # Krizhevsky et al. 2012 and Simonyan & Zisserman 2015 took it for 128 and for 256 images.
-        return 0.01, "no normalization in the net: the rate of AlexNet's and VGG's authors; 0.1 diverges"
+        return (
+            float(f"{0.01 * share:.2g}"),
+            f"no normalization in the net: the 0.01 of AlexNet's and VGG's authors{told}; 0.1 diverges",
+        )
     # Goyal et al. 2017: the rate grows with the batch; He et al. 2016 took 0.1 for 128.
     return 0.1 * batch / 128, f"He et al.'s 0.1 for 128 images, scaled to {batch}"
 

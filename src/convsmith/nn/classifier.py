@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from convsmith.errors import UserError
+from convsmith.nn.init import RECTIFIERS
 from convsmith.nn.manners import inputs_of
 from convsmith.nn.parts import Parts
 
@@ -65,7 +66,9 @@ class ConvClassifier(Classifier):
     """A net whose classifier is a 1x1 convolution with an activation, whose maps are then averaged.
 
     Features (N, D) are the averages of the maps that the convolution reads. The logits are no linear
-    function of them: the activation comes before the average.
+    function of them: the activation comes before the average. Where it rectifies, the classifier's biases
+    start at 1: with all scores at zero half of them would be cut off, and a few steps later all of them, for
+    ever. A shift that all classes share changes no probability.
     """
 
     def __init__(self, num_features: int, parts: Parts) -> None:
@@ -83,6 +86,13 @@ class ConvClassifier(Classifier):
         self.num_classes = num_classes
         self.fc = nn.Conv2d(self.num_features, num_classes, 1) if num_classes else nn.Identity()
         self.last_act = self.parts.act(num_classes or self.num_features)
+        if isinstance(self.fc, nn.Conv2d) and self.fc.bias is not None:
+            nn.init.constant_(self.fc.bias, self.bias_start)
+
+    @property
+    def bias_start(self) -> float:
+        """Where the classifier's biases start."""
+        return 1.0 if isinstance(self.last_act, RECTIFIERS) else 0.0
 
 
 def require(name: str, size: int, smallest: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -44,9 +45,9 @@ def everywhere(fill: Fill) -> Init:
     """Fill the weights of all convolutions and fully connected layers, and zero their biases.
 
     The classifier of a net that names it (``get_classifier``, as ours and timm's do) starts apart, see
-    :func:`small`. A layer whose start has a meaning of its own has a method ``start(fill)``,
-    which is called instead. A weight that is computed is filled through its parametrization's
-    ``right_inverse``; a pruned one before its mask.
+    :func:`small`; its biases start at the net's ``bias_start`` where it has one. A layer whose start has a
+    meaning of its own has a method ``start(fill)``, which is called instead. A weight that is computed is
+    filled through its parametrization's ``right_inverse``; a pruned one before its mask.
 
     Raises:
         UserError: by the initialization, if a parametrization has no ``right_inverse``.
@@ -62,7 +63,8 @@ def everywhere(fill: Fill) -> Init:
             elif isinstance(layer, LAYERS):
                 _refill(layer, "weight", name, own if layer is last else fill)
                 if layer.bias is not None:
-                    _refill(layer, "bias", name, nn.init.zeros_)
+                    level = float(getattr(model, "bias_start", 0.0)) if layer is last else 0.0
+                    _refill(layer, "bias", name, partial(nn.init.constant_, val=level))
 
     return initialize
 
