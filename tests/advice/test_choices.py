@@ -54,8 +54,12 @@ def test_batch_and_rate_go_together(dataset: Dataset) -> None:
     assert filled(dataset, "data.batch_size=256")[0].optimizer == {"sgd": {"lr": pytest.approx(0.2)}}
     for model, most in (("lenet5", 0.03), ("nin", 0.01)):
         for batch, rate in ((32, most / 4), (128, most), (512, most)):
-            words = f"model={model}", f"data.batch_size={batch}"
+            words = f"model={model}", f"data.batch_size={batch}", "optimizer=sgd"
             assert filled(dataset, *words)[0].optimizer == {"sgd": {"lr": pytest.approx(rate)}}
+    assert set(filled(dataset, "model=lenet5")[0].optimizer) == {"sgd"}
+    recipe, reasons = filled(dataset, "model=nin")
+    assert recipe.optimizer == {"adam": {"lr": 0.0003}}
+    assert "without normalization" in reasons["optimizer"]
     assert filled(dataset, "model={nin: {norm: batch}}")[0].optimizer["sgd"]["lr"] == 0.025
     assert filled(dataset, "train.start_from=timm:resnet18")[0].optimizer == {"sgd": {"lr": 0.01}}
     assert filled(dataset, "optimizer.sgd.lr=0.3")[0].optimizer == {"sgd": {"lr": 0.3}}

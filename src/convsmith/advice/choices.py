@@ -156,12 +156,13 @@ def _flip(dataset: Dataset) -> tuple[dict[str, Any], str]:
 
 
 def _optimizer(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:
-    """The recipe's optimizer, sgd if it names none, and its rate if that is open."""
-    name, arguments = catalog.split("optimizer", recipe.optimizer or "sgd")
-    found = [Choice("optimizer", {name: arguments})]
+    """The recipe's optimizer, one that fits the net if it names none, and its rate if that is open."""
+    usual, why = ("", "") if recipe.optimizer else rate.optimizer(recipe, dataset, source)
+    name, arguments = catalog.split("optimizer", recipe.optimizer or usual)
+    found = [Choice("optimizer", {name: arguments}, why)]
     if name == "lbfgs" and recipe.train.channels_last:
-        why = "torch's L-BFGS takes gradients in the usual order only"
-        found.append(Choice("train.channels_last", False, why))
+        order = "torch's L-BFGS takes gradients in the usual order only"
+        found.append(Choice("train.channels_last", False, order))
     if "lr" not in arguments:
         chosen = rate.choose(name, recipe, dataset, source)
         if chosen is not None:

@@ -1,4 +1,4 @@
-"""The learning rate of an optimizer, by what is trained: a classifier, a trained net, or one from scratch."""
+"""The optimizer and its rate, by what is trained: a classifier, a trained net, or one from scratch."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ WHY_TRAINED = {
     "adagrad": "the weights are trained already: a tenth of the usual rate",
     "adadelta": "the weights are trained already: a tenth of the usual step",
 }
+# Of Adam, for many layers without normalization: at its authors' 0.001 VGG-16 and GoogLeNet learn nothing.
+DEEP = 3e-4
 NOTES = "the weights are trained already: at most 0.0001 (study notes, chapter 10)"
 
 
@@ -29,7 +31,26 @@ def choose(name: str, recipe: Recipe, dataset: Dataset, source: Source | None) -
         return _of_head(source) if name == "sgd" else None
     if is_trained(recipe, source):
         return (TRAINED[name], WHY_TRAINED.get(name, NOTES)) if name in TRAINED else None
+    if name == "adam" and optimizer(recipe, dataset, source)[0] == "adam":
+        return DEEP, "many layers without normalization: a third of the authors' 0.001"
     return _from_scratch(recipe, dataset) if name == "sgd" else None
+
+
+def optimizer(recipe: Recipe, dataset: Dataset, source: Source | None) -> tuple[str, str]:
+    """The name of the optimizer where the recipe leaves it open, and why; no reason for sgd.
+
+    Many layers without normalization have gradients of very different sizes, from layer to layer and from
+    one batch to the next; Adam's steps don't follow them (Kingma & Ba 2015).
+    """
+    if tuned(recipe) is not None or is_trained(recipe, source) or recipe.model is None:
+        return "sgd", ""
+    net = _built(recipe.model, dataset)
+    if net is None or normalizes(net) or is_shallow(net):
+        return "sgd", ""
+    return (
+        "adam",
+        "many layers without normalization: steps that don't grow with the gradient (Kingma & Ba 2015)",
+    )
 
 
 def is_trained(recipe: Recipe, source: Source | None) -> bool:

@@ -27,7 +27,7 @@ Share = Annotated[float, Gt(0), Le(1)]
     "sgd",
     source="Robbins & Monro 1951; Sutskever et al. 2013",
     chapter="10 网络训练 training",
-    use="the default",
+    use="the default, but for many layers without normalization",
 )
 def sgd(
     params: Params,
