@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 import sys
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -117,6 +118,12 @@ def look(case: Case, work: Path) -> dict[str, object]:
     }
 
 
+def torch_of(run: Path) -> str:
+    """The version of torch that a training ran with: those kept in WORK may come from another machine."""
+    found = json.loads((run / "environment.json").read_text())
+    return f"torch {found['packages']['torch']}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cifar", type=Path)
@@ -141,7 +148,8 @@ def main() -> None:
         return
     rows = [look(case, options.work) for case in chosen]
     if options.part == "all" and not options.only:
-        keep("diagnosis", {"seed": 0, "cases": rows, **summary(rows)})
+        versions = [torch_of(options.work / "runs" / case.folder) for case in chosen]
+        keep("diagnosis", {"seed": 0, "trained_with": Counter(versions), "cases": rows, **summary(rows)})
         return
     for row in rows:
         print(json.dumps(row))
