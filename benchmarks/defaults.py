@@ -123,7 +123,8 @@ def main() -> None:
         images = {s: sum(1 for _ in (data / s).rglob("*.jpg")) for s in ("train", "val", "test")}
         load = os.getloadavg()[0]
         row: dict[str, Any] = {"convsmith": ours(data, given.work, given.device)}
-        for other, tries in next(own for most, own in TRIES[given.device].items() if images["train"] <= most).items():
+        tried = next(own for most, own in TRIES[given.device].items() if images["train"] <= most)
+        for other, tries in tried.items():
             row[other] = peer(other, data, tries, given.device)
         for found in row.values():
             found["interval"] = interval(found["test"], images["test"])

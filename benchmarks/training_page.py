@@ -264,9 +264,9 @@ Every contender is a whole command, from the start of Python to its last file, w
 of EfficientNet-Lite0 on the same machine. Test accuracy in percent with its 95% interval, and seconds; the
 last column is the median of the peers' seconds over ours. convsmith is given nothing but the folder. fastai
 is `vision_learner` and `fine_tune(4)`, timm its own transforms with AdamW of 0.0005 and cosine decay over 10
-epochs (5 from 500 images on). Ultralytics' documented defaults, 100 epochs at 224 pixels, take longer than an
-hour on two cores for 80 images, and AutoGluon asks for an older torch than ours: neither is here. The rules of the advice were frozen before the sets that
-are held back were looked at.
+epochs (5 from 500 images on). Ultralytics' documented defaults, 100 epochs at 224 pixels, take longer than
+half an hour on two cores for 80 images, and AutoGluon asks for an older torch than ours: neither is here.
+The rules of the advice were frozen before the sets that are held back were looked at.
 
 {table(["data", "training images", *CONTENDERS.values(), "times as fast"], rows)}
 
