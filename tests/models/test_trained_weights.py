@@ -62,3 +62,12 @@ def test_other_tensors_are_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match="holds other tensors than tf_efficientnet_lite0"):
         weights.tensors_of(weights.Weights(NET, "package", "apache-2.0", tmp_path / "w.pth"))
+
+
+def test_a_download_is_announced_with_its_size_and_license(caplog: pytest.LogCaptureFixture) -> None:
+    """By hand: 4,652,008 weights, and statistics of 21,008 x 2 channels with a counter each."""
+    weights.announce(NET)
+    assert "timm:tf_efficientnet_lite0 from the hub, about 19 MB, license apache-2.0" in caplog.text
+    caplog.clear()
+    weights.announce("no_such_net")
+    assert not caplog.text

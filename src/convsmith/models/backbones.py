@@ -100,6 +100,8 @@ def backbone(
 def _pretrained(architecture: str) -> dict[str, Any]:
     """The arguments by which timm takes the pretrained weights from where they are."""
     found = weights.find(architecture, ask_hub=False)
+    if found is None and not constants.HF_HUB_OFFLINE:
+        weights.announce(architecture)
     if found is None or found.place != "package":
         return {"pretrained": True}
     return {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": weights.tensors_of(found)}}

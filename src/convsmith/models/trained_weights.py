@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from huggingface_hub import constants, try_to_load_from_cache
 from torch import Tensor
 
+log = logging.getLogger("convsmith")
 # Packages of the Python index that carry weights, by timm's name of the net. Their tensors have other names
 # than timm's, and the same order and shapes.
 PACKAGES = {
@@ -91,6 +93,22 @@ def tensors_of(weights: Weights) -> dict[str, Tensor]:
     if [value.shape for value in held.values()] != [value.shape for value in own.values()]:
         raise ValueError(f"{weights.file.name} holds other tensors than {weights.architecture}")
     return dict(zip(own, held.values()))
+
+
+def announce(architecture: str) -> None:
+    """Say what is about to be downloaded, how large it is and under which license."""
+    config: Any = timm.get_pretrained_cfg(architecture)
+    if config is None or not config.hf_hub_id:
+        return
+    with torch.device("meta"):
+        net = timm.create_model(architecture)
+    size = sum(value.numel() * value.element_size() for value in net.state_dict().values())
+    log.warning(
+        "downloading the weights of timm:%s from the hub, about %.0f MB, license %s",
+        architecture,
+        size / 1e6,
+        config.license or "unknown",
+    )
 
 
 def _is_cached(repository: str) -> bool:

@@ -87,6 +87,9 @@ def train_into(
             made = model_file.draft(first)
             run.source.mkdir()
             made.write(run.source, first)
+    if fabric.is_global_zero and not resumes:
+        for callback in callbacks:
+            getattr(callback, "on_planned", lambda _: None)(ready)
     track = track if fabric.is_global_zero else no_track
     net = None if ready.initial is None else ready.initial.model
     solved = None if resumes else solved_first(ready, plan, net, track)

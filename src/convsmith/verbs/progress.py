@@ -11,6 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from convsmith import catalog
+
+# Seconds of training from which on its speed is known.
+MEASURED = 3.0
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -35,17 +39,23 @@ def shown_progress(wanted: bool | None) -> Iterator[list[TrainingProgress]]:
 
 
 class TrainingProgress:
-    """A bar for the whole training, with loss, accuracy, images/s and the time left; a line an epoch.
+    """What is trained and why; a bar for the whole training, with loss, accuracy, images/s and the time left.
 
-    Without a terminal there are only the lines: in a notebook on stdout, else on stderr.
+    A line tells the time that the training will take, once its first steps are measured, and another each
+    epoch. Without a terminal there are only the lines: in a notebook on stdout, else on stderr.
     """
 
     def __init__(self) -> None:
         self.shown = 0.0
+        self.told, self.batches = False, 0
         self.progress: Progress | None = None
 
+    def on_planned(self, ready: Any) -> None:
+        for line in begins(ready):
+            self._say(line)
+
     def on_start(self, state: Any) -> None:
-        self.length = len(state.train)
+        self.length, self.started = len(state.train), time.monotonic()
         if errors.is_terminal and not in_notebook():
             self.progress = Progress(
                 TextColumn("epoch {task.fields[epoch]}"),
@@ -66,6 +76,11 @@ class TrainingProgress:
             self.progress.start()
 
     def on_batch_end(self, state: Any) -> None:
+        self.batches += 1
+        seconds = time.monotonic() - self.started
+        if not self.told and seconds > MEASURED:
+            self.told = True
+            self._say(expected(state, seconds / self.batches))
         if self.progress is None or time.monotonic() - self.shown < 0.25:
             return
         self.shown = time.monotonic()
@@ -86,19 +101,49 @@ class TrainingProgress:
     def on_epoch_end(self, state: Any) -> None:
         row = state.history[-1]
         better = " *" if row is state.best else ""
-        line = (
+        self._say(
             f"epoch {int(row['epoch']):>3}/{state.epochs}  loss {row['train_loss']:.4f}  "
             f"val loss {row['val_loss']:.4f}  "
             f"val {state.measure.name} {figure(state.measure, row['val_' + state.measure.name])}  "
-            f"{row['images_per_second']:,.0f} images/s{better}\n"
+            f"{row['images_per_second']:,.0f} images/s{better}"
         )
+
+    def _say(self, line: str) -> None:
         stream = sys.stdout if in_notebook() else sys.stderr
-        stream.write(line)
+        stream.write(f"{line}\n")
         stream.flush()
 
     def close(self) -> None:
         if self.progress is not None:
             self.progress.stop()
+
+
+def begins(ready: Any) -> list[str]:
+    """What a plan trains, from what, and why: lines for a terminal."""
+    plan, reasons = ready.plan, ready.reasons
+    name = catalog.split("model", plan.model)[0]
+    if plan.train.start_from is None:
+        start = "from random weights"
+    else:
+        start = reasons.get("train.start_from") or f"from {plan.train.start_from}"
+    lines = [f"{name}, {start}"]
+    if plan.train.finetune is not None:
+        way = catalog.split("finetuning", plan.train.finetune)[0].replace("_", " ")
+        why = reasons.get("train.finetune")
+        lines.append(f"fine-tuning: {way}, {plan.train.epochs} epochs{f': {why}' if why else ''}")
+    return lines
+
+
+def expected(state: Any, seconds: float) -> str:
+    """The time of the epochs to come at so many seconds a batch; one of validation costs a third."""
+    from convsmith.training.timing import words
+
+    epochs = state.epochs - state.epoch
+    batches = len(state.train) + len(state.val) / 3
+    return (
+        f"about {words(epochs * batches * seconds)} for {epochs} epochs; Ctrl-C ends the training early, and "
+        f"the best epoch so far stays"
+    )
 
 
 def figure(measure: Any, value: float) -> str:
