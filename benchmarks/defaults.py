@@ -8,7 +8,8 @@ package of convsmith[weights], laid into the hub's cache for timm and fastai), o
 epochs or rate are the user's to choose are given several on a GPU, and the best on val is taken; all of the
 tries are in the JSON, the seconds are those of the chosen one. On a CPU each is given one. convsmith is given
 nothing. Test accuracy is reported once, with its 95% interval. A set that the JSON holds already is not run
-again; ``load`` is that of the machine before it, which is 0 where nothing ran beside.
+again; ``load`` is that of the machine before it, which is 0 where nothing ran beside, and ``cores`` are those
+that the commands could use: where others are busy, run all on one by ``taskset --cpu-list 0``.
 """
 
 from __future__ import annotations
@@ -128,7 +129,9 @@ def main() -> None:
             row[other] = peer(other, data, tries, given.device)
         for found in row.values():
             found["interval"] = interval(found["test"], images["test"])
-        rows[name] = {"images": images, "load": load, "held_back": name in HELD_BACK, "contenders": row}
+        cores = len(os.sched_getaffinity(0))
+        held = name in HELD_BACK
+        rows[name] = {"images": images, "cores": cores, "load": load, "held_back": held, "contenders": row}
         print(name, {key: (round(f["test"], 3), round(f["seconds"])) for key, f in row.items()}, flush=True)
         keep(given.name, {"device": given.device, "sets": rows})
 

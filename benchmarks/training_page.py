@@ -256,7 +256,14 @@ def defaults() -> str:
         peers = [row["seconds"] for key, row in own["contenders"].items() if key != "convsmith"]
         ratios.append(statistics.median(peers) / ours["seconds"])
         held = " (held back)" if own["held_back"] else ""
-        rows.append([f"{name}{held}", str(own["images"]["train"]), *cells, f"{ratios[-1]:.1f}"])
+        rows.append(
+            [
+                f"{name}{held}",
+                *(str(n) for n in (own["images"]["train"], own["cores"])),
+                *cells,
+                f"{ratios[-1]:.1f}",
+            ]
+        )
     return f"""
 ## `convsmith train DATA`, against what peers do by default
 
@@ -268,7 +275,7 @@ epochs (5 from 500 images on). Ultralytics' documented defaults, 100 epochs at 2
 half an hour on two cores for 80 images, and AutoGluon asks for an older torch than ours: neither is here.
 The rules of the advice were frozen before the sets that are held back were looked at.
 
-{table(["data", "training images", *CONTENDERS.values(), "times as fast"], rows)}
+{table(["data", "training images", "cores", *CONTENDERS.values(), "times as fast"], rows)}
 
 {conditions(found, "defaults")}
 """
