@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from convsmith.advice.ways import GAIN
+
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
 PAGES = [name for name in SCRIPTS if name.endswith("_page")]
@@ -55,6 +57,11 @@ def test_a_figure_has_its_script_its_conditions_and_its_reader(file: Path) -> No
     name = file.stem
     readers = [own for own, text in texts.items() if own in (*PAGES, "tables") and name in text]
     assert readers, f"no page shows {file.name}"
+
+
+def test_what_tuning_is_expected_to_gain_is_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    assert runpy.run_path(str(ROOT / "benchmarks/training_page.py"))["gains"]() == GAIN
 
 
 def test_the_rehearsal_of_blocks_runs_and_keeps_nothing(tmp_path: Path) -> None:
