@@ -162,8 +162,9 @@ def worth() -> str:
     """What tuning takes away from the errors of the classifier alone, in words."""
     chosen = [SIMILAR.get(own["chosen"]) for own in results("finetune")["targets"].values()]
     shares = {similar: percent(share, 0) for similar, share in gains().items()}
+    rows = {similar: chosen.count(similar) for similar in gains()}
     return f"""Where the rule tunes, it takes away {shares[False]}% of the errors of the classifier alone on
-unlike images (median of {chosen.count(False)} rows), and {shares[True]}% on similar ones ({chosen.count(True)} row): what
+unlike images (median of {rows[False]} rows), and {shares[True]}% on similar ones ({rows[True]} row): what
 `convsmith advise` expects of tuning, and weighs against the noise of validation."""
 
 
