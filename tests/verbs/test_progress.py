@@ -28,8 +28,8 @@ def test_a_training_says_what_it_trains_and_how_long_it_takes(
     cs.train(other, out=tmp_path / "second", start_from=str(first), set=words, progress=True)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == f"resnet20, from {first}"
-    assert lines[1].startswith("fine-tuning: ")
-    assert " epochs: " in lines[1]
+    way = "fine-tuning: head, solved at once: the classifier alone has about "
+    assert lines[1].startswith((way, "fine-tuning: all stages, "))
 
 
 def test_an_epoch_still_to_come_counts_with_its_validation() -> None:

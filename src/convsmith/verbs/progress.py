@@ -130,7 +130,8 @@ def begins(ready: Any) -> list[str]:
     if plan.train.finetune is not None:
         way = catalog.split("finetuning", plan.train.finetune)[0].replace("_", " ")
         why = reasons.get("train.finetune")
-        lines.append(f"fine-tuning: {way}, {plan.train.epochs} epochs{f': {why}' if why else ''}")
+        much = f"{plan.train.epochs} epochs" if plan.train.epochs else "solved at once"
+        lines.append(f"fine-tuning: {way}, {much}{f': {why}' if why else ''}")
     return lines
 
 
