@@ -19,8 +19,8 @@ test: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	# A test a core, with one thread each; what is set up for a file is set up once.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope
+	# A test a core, with one thread each; what is set up for a file is set up once. The slowest are named.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope --durations=40 --durations-min=3
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
