@@ -20,6 +20,8 @@ from convsmith.recipe import Recipe, Section
 from convsmith.training.resize_weights import resized_weights
 
 SWAPS: tuple[str, ...] = get_args(Kind)
+# An argument that is None leaves what the net's paper has.
+_PAPERS = "the paper's"
 
 
 def changes(before_section: Section, spec: Section) -> dict[str, tuple[Any, Any]]:
@@ -49,7 +51,7 @@ def swapped(changed: Mapping[str, tuple[Any, Any]]) -> list[Finding]:
     }
     return [
         Finding(
-            seen=f"the pretrained net's {kind} is exchanged: {old} for {new}",
+            seen=f"the pretrained net's {kind} is exchanged: {old or _PAPERS} for {new or _PAPERS}",
             means=consequences[kind],
             change=f"train all layers, not only the last; leave model.{kind} out to keep the net as it was",
             why="trained weights fit the layers that they were trained with",
