@@ -106,7 +106,7 @@ def test_a_parametrized_normalization_is_not_lost() -> None:
     assert isinstance(net[1], nn.BatchNorm2d)
 
 
-def test_a_part_that_is_the_papers_is_called_so() -> None:
+def test_a_part_that_the_net_chooses_is_called_so() -> None:
     """A run of a NIN whose poolings were both max, continued by the paper's."""
     assert changes({"nin": {"pooling": "max"}}, "nin") == {"pooling": ("max", None)}
-    assert swapped({"pooling": ("max", None)})[0].seen.endswith("pooling is exchanged: max for the paper's")
+    assert swapped({"pooling": ("max", None)})[0].seen.endswith("pooling is exchanged: max for the net's own")
