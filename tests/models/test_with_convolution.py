@@ -66,8 +66,9 @@ def test_convolution_is_an_exchange_for_nets_that_choose_it_themselves_too() -> 
 
 def test_the_nets_own_weights_fit_by_name() -> None:
     torch.manual_seed(0)
-    own = catalog.build("model", "vgg11", num_classes=3, size=32).eval()
-    spec = {"with_convolution": {"model": "vgg11", "stages": [-1, -2]}}
+    inner = {"vgg11": {"width": 8, "hidden": 8}}
+    own = catalog.build("model", inner, num_classes=3, size=32).eval()
+    spec = {"with_convolution": {"model": inner, "stages": [-1, -2]}}
     net = catalog.build("model", spec, num_classes=3, in_channels=3, size=32).eval()
     missing, strange = net.load_state_dict(own.state_dict(), strict=False)
     assert all(".offsets." in key for key in missing)
@@ -90,25 +91,23 @@ def test_timms_weights_are_fetched_for_the_net_within(
         return create(name, **given)
 
     monkeypatch.setattr(backbones.timm, "create_model", creating)
-    set_ = [
-        f"{NET}.model=timm:resnet10t",
-        f"{NET}.convolution=dilated",
-        "train.epochs=1",
-        "data.size=32",
-        "data.batch_size=16",
-    ]
-    found = cs.train(images, out=tmp_path / "a", start_from="timm:resnet10t", set=set_)
-    assert True in asked
-    seen = [finding["seen"] for finding in found["findings"]]
-    assert any("convolution is exchanged: timm's for dilated in stages -1" in one for one in seen)
-    asked.clear()
+    around = {"model": "timm:resnet10t", "convolution": "dilated"}
+    recipe = Recipe().changed({"model.with_convolution": around, "train.start_from": "timm:resnet10t"})
+    dataset = open_data(Data(path=str(images), size=32))
+    begin = sources.initial(recipe, dataset)
+    assert asked == [True]
+    assert begin.new_head
+    assert "convolution is exchanged: timm's for dilated in stages -1" in begin.findings[0].seen
+    signature = Signature(("class0", "class1", "class2"), 32, 3)
+    Predictor.of(begin.model.eval(), Normalizer(torch.zeros(3), torch.ones(3)), signature).save(
+        tmp_path / "a"
+    )
     net = model_file.load(tmp_path / "a").module
-    assert asked
-    assert not any(asked), "a file fetches nothing"
-    assert net.layer4[0].conv1.dilation == (2, 2)
-    assert net.layer3[0].conv1.dilation == (1, 1)
-    with pytest.raises(UserError, match="the weights of another net than `model=timm:resnet10t`|`--model"):
-        cs.train(images, out=tmp_path / "b", start_from="timm:resnet18", set=set_)
+    assert asked[1:]
+    assert not any(asked[1:]), "a file fetches nothing"
+    assert (net.layer3[0].conv1.dilation, net.layer4[0].conv1.dilation) == ((1, 1), (2, 2))
+    with pytest.raises(UserError, match="the weights of another net than `model=timm:resnet10t`; name one"):
+        sources.initial(recipe.changed({"train.start_from": "timm:resnet18"}), dataset)
 
 
 def test_a_net_without_such_convolutions_is_refused(images: Path, tmp_path: Path) -> None:
