@@ -33,6 +33,8 @@ def test_every_net_is_made_again(name: str) -> None:
     options: dict[str, Any] = {"activation": {"prelu": {"init": 0.1, "per_channel": True}}}
     if name == "fully_convolutional":
         options = {"model": {"lenet5": options}, "trained_size": 20}
+    if name == "with_convolution":
+        options = {"model": {"resnet20": options}, "stages": [1, -1]}
     given = {"num_classes": 7, "in_channels": 2, "size": 67, "width": 32, "hidden": 24}
     net = catalog.build("model", {name: options}, **given)
     twin = again(net)
@@ -90,6 +92,17 @@ def test_weights_are_recorded_and_not_fetched_again() -> None:
     assert not twin.fetched
     assert catalog.call_of(twin) == ("model", "fetcher:large", {"pretrained": False})
     assert "pretrained" in catalog.call_of(catalog.build("model", "timm:resnet10t"))[2]
+
+
+def test_a_net_within_a_net_is_not_fetched_again_either() -> None:
+    inner = {"timm:no_such_net": {"pretrained": True}}
+    with pytest.raises(UserError, match="timm has no net 'no_such_net'"):
+        catalog.rebuild("model", "with_convolution", {"model": inner})
+    arguments = {"model": {"timm:resnet10t": {"pretrained": True}}, "size": 64}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        twin = catalog.rebuild("model", "with_convolution", arguments)
+    assert catalog.call_of(twin)[2]["model"] == {"timm:resnet10t": {"pretrained": False}}
 
 
 def test_what_a_file_can_not_hold_is_refused() -> None:

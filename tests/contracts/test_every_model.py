@@ -11,8 +11,9 @@ from torch import nn
 from convsmith import catalog
 from convsmith.errors import UserError
 
-# fully_convolutional is another net in new clothes, and has tests of its own; source is the net of --from.
-OTHERS = ("timm", "fully_convolutional", "source")
+# fully_convolutional and with_convolution are other nets in new clothes, with tests of their own; source is
+# the net of --from.
+OTHERS = ("timm", "fully_convolutional", "with_convolution", "source")
 NAMES = [name for name in catalog.names("model") if name not in OTHERS] + ["timm:resnet10t"]
 EVERY = pytest.mark.parametrize("name", NAMES)
 # The smallest side that the layers carry; 1 where the net subsamples with padding only.

@@ -19,7 +19,7 @@ from convsmith.nn.trace import trace
 from convsmith.nn.traced import Traced
 
 # Made from other nets, with tests of their own.
-OTHERS = ("timm", "fully_convolutional", "source")
+OTHERS = ("timm", "fully_convolutional", "with_convolution", "source")
 SIDES = {"alexnet": 63, "vgg": 32, "googlenet": 32, "highway": 16, "lenet": 16}
 NAMES = [n for n in catalog.names("model") if n not in OTHERS] + ["timm:resnet10t"]
 EVERY = pytest.mark.parametrize("name", NAMES)

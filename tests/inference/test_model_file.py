@@ -19,7 +19,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import convsmith as cs
@@ -156,6 +156,37 @@ def test_a_file_of_the_first_format_is_written_again_in_the_second(tmp_path: Pat
     assert json.loads((tmp_path / "model.json").read_text())["format"] == 2
     assert again.signature == opened.signature
     assert again.outputs(pixels(2, 12)).allclose(opened.outputs(pixels(2, 12)), atol=1e-6)
+
+
+@pytest.mark.parametrize("section", ["nin", {"nin": {"norm": "batch"}}, {"nin": {"pooling": "average"}}])
+def test_nin_of_the_first_format_keeps_the_poolings_of_its_time(section: Any, tmp_path: Path) -> None:
+    """Both were the one named, max where none was; later a bare nin has the paper's, max then average."""
+    torch.manual_seed(0)
+    ((name, given),) = section.items() if isinstance(section, dict) else [(section, {})]
+    own = catalog.build("model", {name: {"pooling": "max", **given}}, num_classes=3, in_channels=3, size=8)
+    tensors = {f"model.{key}": value for key, value in own.eval().state_dict().items()}
+    tensors |= {"normalizer.mean": torch.full((3,), 128.0), "normalizer.std": torch.full((3,), 64.0)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    described = {"format": 1, "model": section, "classes": list("abc"), "size": 8, "channels": 3}
+    (tmp_path / "model.json").write_text(json.dumps(described))
+    opened = cs.load(tmp_path)
+    images = (pixels().permute(0, 3, 1, 2).float() - 128) / 64
+    assert opened.outputs(pixels()).allclose(own(images).double(), atol=1e-5)
+    opened.save(tmp_path / "again")
+    assert cs.load(tmp_path / "again").outputs(pixels()).allclose(own(images).double(), atol=1e-5)
+
+
+def test_nin_of_an_older_file_of_the_second_format_names_its_pooling(tmp_path: Path) -> None:
+    """``"pooling": "max"``, written then at its default, is one net; ``null`` is the paper's."""
+    answers = []
+    for pooling, stored in (("max", "max"), (None, None)):
+        torch.manual_seed(0)
+        own = catalog.build("model", {"nin": {"pooling": pooling}}, num_classes=3, size=SIZE).eval()
+        predictor(own).save(tmp_path / str(pooling))
+        described = json.loads((tmp_path / str(pooling) / "model.json").read_text())
+        assert described["net"]["spec"]["nin"]["pooling"] == stored
+        answers.append(cs.load(tmp_path / str(pooling)).outputs(pixels()))
+    assert not answers[0].allclose(answers[1], atol=1e-3)
 
 
 # ---- what it refuses to write

@@ -77,6 +77,25 @@ def test_nin_and_all_cnn_score_by_averaging_a_map_for_each_class() -> None:
         assert torch.allclose(net(x), maps.mean((2, 3)), atol=1e-6)
 
 
+@pytest.mark.parametrize("pooling", [None, "max", "average"])
+def test_nin_pools_by_the_largest_then_by_the_mean(pooling: str | None) -> None:
+    """Against torch's functions; partial windows at the border are those of ceil_mode."""
+    torch.manual_seed(0)
+    net = nin(num_classes=3, pooling=pooling).eval()
+    x = torch.randn(2, 3, 32, 32)
+    y = x
+    of = {
+        "max": F.max_pool2d,
+        "average": lambda x, *window, ceil_mode: F.avg_pool2d(x, *window, 0, ceil_mode),
+    }
+    poolings = [of[name] for name in ([pooling] * 2 if pooling else ["max", "average"])]
+    for number, layer in enumerate(layer for layer in net.features if isinstance(layer, nn.Conv2d)):
+        y = F.relu(F.conv2d(y, layer.weight, layer.bias, padding=layer.padding))
+        if number in (2, 5):
+            y = poolings.pop(0)(y, 3, 2, ceil_mode=True)
+    assert torch.allclose(net.forward_features(x), y, atol=1e-5)
+
+
 def test_vgg_without_hidden_layers_takes_any_size() -> None:
     net = vgg(11, width=8, hidden=0, size=32, num_classes=3).eval()
     assert net(torch.zeros(1, 3, 70, 45)).shape == (1, 3)

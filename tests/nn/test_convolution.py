@@ -56,6 +56,22 @@ def test_sampling_for_export_is_torchvisions_operator(masked: bool) -> None:
     )
 
 
+@pytest.mark.parametrize("groups", [2, 6])
+def test_groups_move_alike_and_do_not_see_each_other(groups: int) -> None:
+    """Each group alone, with the same offsets, is torchvision's operator and the one for export."""
+    torch.manual_seed(0)
+    layer = DeformableConv2d(6, 12, 3, 2, groups=groups)
+    torch.nn.init.normal_(layer.offsets.bias)
+    x = torch.randn(2, 6, 9, 8)
+    found = layer.offsets(x)
+    offset, mask = found[:, :18], 2 * found[:, 18:].sigmoid()
+    parts = zip(x.chunk(groups, 1), layer.weight.chunk(groups), layer.bias.chunk(groups))  # type: ignore[union-attr]
+    expected = torch.cat([deform_conv2d(a, offset, w, b, 2, 1, 1, mask) for a, w, b in parts], 1)
+    assert torch.allclose(layer(x), expected, atol=1e-5)
+    sampled = _by_sampling(x, offset, layer.weight, layer.bias, (2, 2), (1, 1), (1, 1), mask)
+    assert torch.allclose(sampled, expected, atol=1e-4)
+
+
 def test_initialization_leaves_offsets_at_zero() -> None:
     from convsmith import catalog
 

@@ -143,6 +143,63 @@ def test_other_convolutions_have_hes_variance_too(fan: str) -> None:
         assert not layer.bias.any()
 
 
+SHAPES: dict[str, nn.Module] = {
+    "narrow to wide": nn.Linear(60, 900),
+    "wide to narrow": nn.Conv2d(160, 32, 3),
+    "oblong": nn.Conv2d(24, 96, (3, 5)),
+    "strided": nn.Conv2d(32, 128, 3, stride=2),
+    "strided along one axis": nn.Conv2d(32, 64, (1, 7), stride=(1, 3)),
+    "dilated": nn.Conv2d(32, 64, 3, dilation=2),
+    "in groups": nn.Conv2d(64, 256, 3, groups=4),
+    "depthwise": nn.Conv2d(300, 300, 3, groups=300),
+    "depthwise, strided, four a channel": nn.Conv2d(96, 384, 5, stride=2, groups=96),
+    "transposed, in groups": nn.ConvTranspose2d(64, 256, 3, groups=4),
+}
+
+
+def gains(layer: nn.Module) -> tuple[float, float]:
+    """Second moment of outputs over that of inputs, and of the inputs' gradients over that of the outputs'.
+
+    Measured with random numbers, away from the border, over whole periods of the stride; a stride's share of
+    pixels that are read is counted back.
+    """
+    linear = isinstance(layer, nn.Linear)
+    shape = (1000, layer.in_features) if linear else (2, layer.in_channels, 49, 49)
+    x = torch.randn(*shape, requires_grad=True)  # type: ignore[arg-type]
+    y = layer(x)
+    dy = torch.randn_like(y)
+    (dx,) = torch.autograd.grad(y, x, dy)
+    inside = (...,) if linear else (..., slice(12, 36), slice(12, 36))
+    middle = inside if isinstance(layer, nn.ConvTranspose2d) else (...,)
+    skipped = 1 if linear else math.prod(layer.stride)  # type: ignore[arg-type]
+    forward = y[middle].square().mean() / x.square().mean()
+    return forward.item(), (dx[inside].square().mean() / dy.square().mean() * skipped).item()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_signals_and_gradients_keep_their_size_through_layers_of_any_shape(name: str) -> None:
+    """By what comes out: 2 for he (half of which a ReLU takes), 1 for xavier, whose average of both fans
+    shares 2 between the two directions."""
+    torch.manual_seed(0)
+    layer = SHAPES[name]
+    for distribution in ("normal", "uniform"):
+        he(fan="in", distribution=distribution)(layer)  # type: ignore[arg-type]
+        assert gains(layer)[0] == pytest.approx(2, rel=0.1)
+        he(fan="out", distribution=distribution)(layer)  # type: ignore[arg-type]
+        assert gains(layer)[1] == pytest.approx(2, rel=0.1)
+        catalog.build("init", {"xavier": {"fan": "in", "distribution": distribution}})(layer)
+        assert gains(layer)[0] == pytest.approx(1, rel=0.1)
+        catalog.build("init", {"xavier": {"distribution": distribution}})(layer)
+        assert sum(gains(layer)) == pytest.approx(2, rel=0.1)
+
+
+def test_a_pruned_convolution_in_groups_is_filled_group_by_group() -> None:
+    torch.manual_seed(0)
+    layer = nn.utils.prune.l1_unstructured(nn.Conv2d(64, 512, 3, groups=4), "weight", amount=0.0)
+    he(fan="out")(layer)
+    assert layer.weight_orig.var().item() == pytest.approx(2 / (128 * 9), rel=0.05)
+
+
 def test_fixed_patterns_of_a_pruned_convolution() -> None:
     net = nn.Sequential(nn.utils.prune.l1_unstructured(nn.Conv2d(2, 9, 3), "weight", amount=0.5), nn.ReLU())
     patterns(fixed=True, gain=1.0)(net)

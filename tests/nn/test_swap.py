@@ -12,6 +12,7 @@ from convsmith import catalog
 from convsmith.errors import UserError
 from convsmith.nn.p_norm_pooling import PNormPool2d
 from convsmith.nn.swap import swap
+from convsmith.training.transfer import changes, swapped
 
 SHAPE = (3, 32, 32)
 
@@ -103,3 +104,9 @@ def test_a_parametrized_normalization_is_not_lost() -> None:
     ):
         swap(net, "norm", "group", (1, 5, 5))
     assert isinstance(net[1], nn.BatchNorm2d)
+
+
+def test_a_part_that_the_net_chooses_is_called_so() -> None:
+    """A run of a NIN whose poolings were both max, continued by the paper's."""
+    assert changes({"nin": {"pooling": "max"}}, "nin") == {"pooling": ("max", None)}
+    assert swapped({"pooling": ("max", None)})[0].seen.endswith("pooling is exchanged: max for the net's own")

@@ -209,8 +209,13 @@ def rebuild(kind: str, name: str, arguments: Mapping[str, Any]) -> Any:
     for key in arguments:
         if key not in accepted:
             raise UserError(f"{kind} {name} has no argument {key!r}{nearest(key, accepted)}")
-    fetched = {key for key, mark in marked.items() if isinstance(mark, Fetched)}
-    return _called(kind, name, {key: value for key, value in arguments.items() if key not in fetched})
+
+    def unfetched(mark: Marker, value: Any) -> Any:
+        return False if isinstance(mark, Fetched) else value
+
+    # At any depth: a net within a net may have been fetched too.
+    own = {key: _changed(marked.get(key), value, unfetched) for key, value in arguments.items()}
+    return _called(kind, name, own)
 
 
 def _called(kind: str, name: str, arguments: Mapping[str, Any]) -> Any:

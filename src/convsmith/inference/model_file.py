@@ -33,6 +33,8 @@ from convsmith.inference.predictor import Predictor
 from convsmith.inference.structure import Structure, check, inside, net_of, normalizer_of, structure_of
 
 FORMAT = 2
+# Format 1 left out an argument at its default; these defaults have changed since. Format 2 names them all.
+DEFAULTS_THEN: Mapping[str, Mapping[str, Any]] = {"nin": {"pooling": "max"}}
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
 
 
@@ -264,7 +266,8 @@ def _first_format(
     description: Mapping[str, Any], signature: Signature, tensors: Mapping[str, Tensor]
 ) -> Pipeline:
     """A net of the catalogue by its recipe's section: all that convsmith 0.1 wrote."""
-    spec = description["model"]
+    name, arguments = catalog.split("model", description["model"])
+    spec = {name: {**DEFAULTS_THEN.get(name, {}), **arguments}}
     given = {"in_channels": signature.channels, "size": signature.size}
     with torch.random.fork_rng(devices=[]):
         model: nn.Module = catalog.build("model", spec, num_classes=len(signature.classes), **given)

@@ -17,16 +17,19 @@ Size = Annotated[int, Ge(1)]
 
 
 class NIN(ConvClassifier):
-    """Three perceptron convolutions; the last layer of the last one has a map for each class."""
+    """Three perceptron convolutions; the last layer of the last one has a map for each class.
 
-    def __init__(self, num_classes: int, in_channels: int, parts: Parts) -> None:
+    ``last`` makes the pooling after the second one.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, parts: Parts, last: Parts) -> None:
         super().__init__(192, parts)
         self.features = nn.Sequential(
             *_perceptron(parts, in_channels, 5, (192, 160, 96)),
             parts.pool(96, 3, 2, ceil_mode=True),
             parts.drop(),
             *_perceptron(parts, 96, 5, (192, 192, 192)),
-            parts.pool(192, 3, 2, ceil_mode=True),
+            last.pool(192, 3, 2, ceil_mode=True),
             parts.drop(),
             *_perceptron(parts, 192, 3, (192, 192)),
         )
@@ -61,7 +64,7 @@ def nin(
     size: Size = 32,
     activation: Activation = "relu",
     norm: Norm = "none",
-    pooling: Pooling = "max",
+    pooling: Pooling | None = None,
     dropout: Dropout = "inverted",
     init: Initialization = "by_activation",
 ) -> NIN:
@@ -71,7 +74,9 @@ def nin(
         num_classes: K.
         in_channels: C.
         size: of the images, only to refuse too small ones.
-        activation, norm, pooling, dropout, init: by name.
+        activation, norm, dropout, init: by name.
+        pooling: of both; None is the paper's, max after the first perceptron and average after the second, as
+            the authors' definition for cuda-convnet has them.
 
     Raises:
         UserError: if the images are too small.
@@ -80,6 +85,8 @@ def nin(
     966986
     """
     require("nin", size, 4)
-    model = NIN(num_classes, in_channels, Parts(activation, norm, pooling, dropout))
+    first, second = ("max", "average") if pooling is None else (pooling, pooling)
+    last = Parts(pooling=second)
+    model = NIN(num_classes, in_channels, Parts(activation, norm, first, dropout), last)
     catalog.build("init", init)(model)
     return model

@@ -35,8 +35,10 @@ from convsmith.nn.norms import l1 as l1
 from convsmith.nn.norms import l2 as l2
 from convsmith.nn.norms import largest as largest
 from convsmith.nn.norms import matrix_p_norm as matrix_p_norm
+from convsmith.nn.norms import nuclear as nuclear
 from convsmith.nn.norms import p_norm as p_norm
 from convsmith.nn.norms import row_sum as row_sum
+from convsmith.nn.norms import schatten as schatten
 from convsmith.nn.norms import spectral as spectral
 from convsmith.nn.p_norm_pooling import PNormPool2d as PNormPool2d
 from convsmith.nn.pooling import average_pool as average_pool

@@ -15,6 +15,8 @@ from convsmith.catalog import technique
 from convsmith.nn.computed import write_
 from convsmith.nn.precision import cast, wide, without_autocast
 
+Groups = Annotated[int, Ge(1)]
+
 
 @technique(
     "convolution",
@@ -24,10 +26,16 @@ from convsmith.nn.precision import cast, wide, without_autocast
     use="the default",
 )
 def plain(
-    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, bias: bool = True
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    bias: bool = True,
+    groups: Groups = 1,
 ) -> nn.Conv2d:
     """torch's own convolution, padded so that stride 1 keeps the size of the maps."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=bias)
+    padding = kernel_size // 2
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
 
 
 @technique(
@@ -44,10 +52,11 @@ def dilated(
     stride: int = 1,
     bias: bool = True,
     dilation: Annotated[int, Ge(1)] = 2,
+    groups: Groups = 1,
 ) -> nn.Conv2d:
     """A convolution whose taps lie ``dilation`` apart and see dilation * (kernel_size - 1) + 1 pixels."""
     padding = dilation * (kernel_size // 2)
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
 
 
 class _Offsets(nn.Conv2d):
@@ -82,6 +91,7 @@ class DeformableConv2d(nn.Conv2d):
 
     Args:
         modulated: v2 (else v1).
+        groups: of channels that don't see each other; all move by the same offsets.
 
     >>> DeformableConv2d(3, 8, 3)(torch.zeros(1, 3, 5, 5)).shape
     torch.Size([1, 8, 5, 5])
@@ -96,9 +106,10 @@ class DeformableConv2d(nn.Conv2d):
         bias: bool = True,
         dilation: Annotated[int, Ge(1)] = 1,
         modulated: bool = True,
+        groups: Groups = 1,
     ) -> None:
         padding = dilation * (kernel_size // 2)
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         self.modulated = modulated
         places = kernel_size * kernel_size
         self.offsets = _Offsets(
@@ -160,7 +171,7 @@ def _by_sampling(
         seen = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         if mask is not None:
             seen = seen * mask[:, place : place + 1]
-        part = F.conv2d(seen, weight[:, :, i, j, None, None])
+        part = F.conv2d(seen, weight[:, :, i, j, None, None], groups=x.shape[1] // weight.shape[1])
         total = part if total is None else total + part
     assert total is not None
     return total if bias is None else total + bias[:, None, None]

@@ -92,18 +92,24 @@ def small(model: nn.Module) -> Fill:
 
 
 def _refill(layer: nn.Module, key: str, name: str, fill: Fill) -> None:
-    if key not in computed(layer):
-        value = getattr(layer, key)
-        fill(_by_output(layer, value))
-        return
-    value = torch.empty_like(read(layer, key))
-    fill(_by_output(layer, value))
-    write_(layer, value, key, name=name or "this layer")
+    stored = key not in computed(layer)
+    value = getattr(layer, key) if stored else torch.empty_like(read(layer, key))
+    for part in _groups(layer, value):
+        fill(part)
+    if not stored:
+        write_(layer, value, key, name=name or "this layer")
 
 
-def _by_output(layer: nn.Module, value: Tensor) -> Tensor:
-    """A view whose first axis are the units, as ``fill`` counts fan-in and fan-out: (O, I, ...)."""
-    return value.transpose(0, 1) if isinstance(layer, _ConvTransposeNd) and value.ndim > 1 else value
+def _groups(layer: nn.Module, value: Tensor) -> list[Tensor]:
+    """Views (O, I, ...) of the groups' weights, so that ``fill`` counts who is read and who reads right.
+
+    An input of a convolution in groups is read by the units of its own group alone; the weight as a whole
+    looks as if all read it.
+    """
+    if value.ndim == 1:
+        return [value]
+    parts = value.chunk(getattr(layer, "groups", 1))
+    return [part.transpose(0, 1) if isinstance(layer, _ConvTransposeNd) else part for part in parts]
 
 
 def slope_of(model: nn.Module) -> float:
@@ -156,7 +162,9 @@ def he(
 ) -> Init:
     """Variance 2 / ((1 + slope^2) fan), biases zero.
 
-    Fan-in keeps the size of activations (equation 10), fan-out that of gradients (equation 14).
+    Fan-in keeps the size of activations (equation 10), fan-out that of gradients (equation 14), both within
+    the group of a convolution in groups. Strides don't count, as in the paper: with one of s, a pixel's
+    gradient has 1 / s^2 of that variance on average.
 
     Args:
         fan: inputs or outputs of a unit.

@@ -1,4 +1,11 @@
-"""Norms of vectors and matrices, batched: measures of penalties, of the max-norm constraint, of scores."""
+"""Norms of vectors and matrices, batched: measures of penalties, of the max-norm constraint, of scores.
+
+A matrix has three families of p-norms. *Induced* ones are gains, max |Ax|_p over |x|_p = 1: ``column_sum``
+(p = 1), ``spectral`` (p = 2), ``row_sum`` (p = inf); other p have no formula, and computing them is NP-hard
+(Hendrickx & Olshevsky 2010). *Schatten's* are vector norms of the singular values: ``nuclear`` (p = 1),
+``frobenius`` (p = 2), ``spectral`` (p = inf), any other p by ``schatten``. *Entrywise* ones are vector norms
+of all entries: ``p``, of which p = 2 is Frobenius' again.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +15,7 @@ from functools import partial
 from typing import Annotated
 
 import torch
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 from torch import Tensor
 
 from convsmith.catalog import technique
@@ -192,6 +199,47 @@ def frobenius() -> MatrixNorm:
     tensor(5.)
     """
     return partial(torch.linalg.matrix_norm, ord="fro")
+
+
+@technique(
+    "matrix_norm",
+    "nuclear",
+    source="Fazel 2002; Golub & Van Loan 2013, section 2.3",
+    chapter="13 数学 norms",
+    use="low rank: singular values become small enough to remove",
+)
+def nuclear() -> MatrixNorm:
+    """Sum of the singular values.
+
+    >>> nuclear()(torch.diag(torch.tensor([3.0, -4.0]))).round(decimals=4)
+    tensor(7.)
+    """
+    return partial(torch.linalg.matrix_norm, ord="nuc")
+
+
+def of_singular_values(x: Tensor, p: float) -> Tensor:
+    """(sum s^p)^(1/p) over the singular values s of matrices, (..., m, n) to (...).
+
+    >>> of_singular_values(torch.diag(torch.tensor([3.0, -4.0])), 2.0).round(decimals=4)
+    tensor(5.)
+    """
+    return vector_norm(torch.linalg.svdvals(x), p)
+
+
+@technique(
+    "matrix_norm",
+    "schatten",
+    source="Schatten 1960; Horn & Johnson 2013, section 7.4",
+    chapter="13 数学 norms",
+    use="between the sum of the singular values (p = 1) and the largest",
+)
+def schatten(p: Annotated[float, Ge(1)] = 2.0) -> MatrixNorm:
+    """(sum s^p)^(1/p) over the singular values s; p = 1 is the nuclear norm, p = 2 is Frobenius'.
+
+    >>> schatten(3.0)(torch.diag(torch.tensor([3.0, 4.0, 5.0]))).round(decimals=4)
+    tensor(6.)
+    """
+    return partial(of_singular_values, p=p)
 
 
 @technique(

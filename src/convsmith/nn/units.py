@@ -12,18 +12,27 @@ from convsmith.nn.computed import computed, copied, forms_of, read, write_
 from convsmith.nn.weights import Weight
 
 
-def lengths(layer: nn.Module, weight: Tensor) -> Tensor:
-    """Length of the incoming weights of each unit or filter of ``layer``, (O,).
+def rows(layer: nn.Module, weight: Tensor) -> Tensor:
+    """The incoming weights of each unit or filter of ``layer`` as a row, (O, inputs of a unit).
 
     The weight is (O, I, ...), that of a transposed convolution (I, O / groups, ...).
 
-    >>> lengths(nn.ConvTranspose1d(2, 1, 1), torch.tensor([[[3.0]], [[4.0]]]))
-    tensor([5.])
+    >>> rows(nn.ConvTranspose1d(2, 1, 1), torch.tensor([[[3.0]], [[4.0]]]))
+    tensor([[3., 4.]])
     """
     if isinstance(layer, _ConvTransposeNd):
         groups = weight.view(layer.groups, -1, *weight.shape[1:])
         weight = groups.transpose(1, 2).flatten(0, 1)
-    return norms.by_unit(weight)
+    return weight.flatten(1)
+
+
+def lengths(layer: nn.Module, weight: Tensor) -> Tensor:
+    """Length of the incoming weights of each unit or filter of ``layer``, (O,); the weight as in `rows`.
+
+    >>> lengths(nn.ConvTranspose1d(2, 1, 1), torch.tensor([[[3.0]], [[4.0]]]))
+    tensor([5.])
+    """
+    return norms.by_unit(rows(layer, weight))
 
 
 def along(layer: nn.Module, scale: Tensor, weight: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from convsmith.objectives.hinge import Hinge as Hinge
 from convsmith.objectives.hinge import Ramp as Ramp
 from convsmith.objectives.large_margin import LargeMarginSoftmax as LargeMarginSoftmax
 from convsmith.objectives.logit_adjustment import LogitAdjustment as LogitAdjustment
+from convsmith.objectives.norm import NormPenalty as NormPenalty
 from convsmith.objectives.penalties import ElasticNet as ElasticNet
 from convsmith.objectives.penalties import L1 as L1
 from convsmith.objectives.penalties import L2 as L2

@@ -18,6 +18,7 @@ from convsmith.findings import Finding
 from convsmith.inference import model_file
 from convsmith.inference.pipeline import dtype_of
 from convsmith.inference.predictor import Predictor
+from convsmith.models.with_convolution import parted, pretrained
 from convsmith.nn import manners
 from convsmith.nn.computed import copied
 from convsmith.nn.normalizer import Normalizer
@@ -25,7 +26,7 @@ from convsmith.nn.probe import blank, probe
 from convsmith.nn.traced import Traced
 from convsmith.recipe import Recipe, Section
 from convsmith.training import foreign
-from convsmith.training.transfer import SWAPS, changes, copy_weights_, head_finding, swapped
+from convsmith.training.transfer import changes, copy_weights_, head_finding, swapped
 
 # Arguments of a net that follow from the data.
 GIVEN = ("num_classes", "in_channels", "size")
@@ -198,14 +199,15 @@ def zero_init_(model: nn.Module) -> None:
 
 def _sourced(recipe: Recipe, dataset: Dataset, source: str) -> Initial:
     assert recipe.model is not None
-    name, arguments = catalog.split("model", recipe.model)
+    name, _ = catalog.split("model", recipe.model)
     if source.startswith("timm:"):
-        if name != source:
+        inner, _, _ = parted(recipe.model)
+        if inner != source:
             raise UserError(
-                f"`start_from={source}` has the weights of another net than `model={name}`; name one"
+                f"`start_from={source}` has the weights of another net than `model={inner}`; name one"
             )
-        changed = {kind: ("timm's", arguments[kind]) for kind in SWAPS if arguments.get(kind) is not None}
-        model = build({name: {**arguments, "pretrained": True}}, dataset)
+        changed = {kind: ("timm's", now) for kind, (_, now) in changes(source, recipe.model).items()}
+        model = build(pretrained(recipe.model), dataset)
         return Initial(model, tuple(swapped(changed)), _timms(model, dataset), new_head=True)
     place = Path(source).expanduser()
     if not place.exists():

@@ -14,26 +14,28 @@ from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.inference.predictor import Predictor
 from convsmith.models.fully_convolutional import FullyConvolutional, converted
+from convsmith.models.with_convolution import parted
 from convsmith.nn import manners
 from convsmith.nn.swap import Kind
 from convsmith.recipe import Recipe, Section
 from convsmith.training.resize_weights import resized_weights
 
-SWAPS: tuple[str, ...] = get_args(Kind)
+SWAPS: tuple[str, ...] = (*get_args(Kind), "convolution")
+# An argument that is None leaves the layers that a net's paper, or timm, gives it.
+_OWN = "the net's own"
 
 
 def changes(before_section: Section, spec: Section) -> dict[str, tuple[Any, Any]]:
     """Kinds of layers that differ between a source and the recipe's net, each as (before, now)."""
-    before_name, before = catalog.split("model", before_section)
-    name, now = catalog.split("model", spec)
+    (before_name, before, before_around), (name, now, around) = map(parted, (before_section, spec))
     if name != before_name:
         return {}
-    usual = inspect.signature(catalog.load("model", catalog.base_name(name))).parameters
-    both = {
-        kind: tuple(arguments.get(kind, usual[kind].default) for arguments in (before, now))
-        for kind in SWAPS
-        if kind in usual
-    }
+    signature = inspect.signature(catalog.load("model", catalog.base_name(name))).parameters
+    usual = {kind: signature[kind].default for kind in SWAPS if kind in signature}
+    both = {kind: (before.get(kind, own), now.get(kind, own)) for kind, own in usual.items()}
+    if (before_around, around) != (None, None):
+        plain = both.get("convolution", ("plain", "plain"))
+        both["convolution"] = (before_around or plain[0], around or plain[1])
     return {kind: (old, new) for kind, (old, new) in both.items() if old != new}
 
 
@@ -44,12 +46,14 @@ def swapped(changed: Mapping[str, tuple[Any, Any]]) -> list[Finding]:
         "with training, sooner the more alike the two functions are",
         "norm": "scales and shifts go over where both have them, running statistics don't: the first epochs "
         "find the new statistics",
+        "convolution": "a deformable one starts as the old one was, a dilated one sees other pixels than its "
+        "weights were learned for, so that accuracy starts lower",
         "pooling": "the weights after it see values of another size: a mean is smaller than a maximum, a "
         "p-norm larger",
     }
     return [
         Finding(
-            seen=f"the pretrained net's {kind} is exchanged: {old} for {new}",
+            seen=f"the pretrained net's {kind} is exchanged: {old or _OWN} for {new or _OWN}",
             means=consequences[kind],
             change=f"train all layers, not only the last; leave model.{kind} out to keep the net as it was",
             why="trained weights fit the layers that they were trained with",
