@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,8 @@ from convsmith import catalog
 from convsmith.data.signature import Signature
 from convsmith.inference.predictor import Predictor
 from convsmith.nn.normalizer import Normalizer
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -52,3 +57,66 @@ def test_refusals(saved: Path) -> None:
     both = cs.Predictor.together([cs.load(saved), cs.load(saved)])
     with pytest.raises(cs.UserError, match="an ensemble has several"):
         cs.summary(both)
+
+
+def test_options_change_the_net_that_is_counted(tmp_path: Path) -> None:
+    """By the formula: batch normalization adds a scale and a shift for each map of vgg11's convolutions."""
+    plain = cs.summary("vgg11", (3, 32, 32), 4)
+    normed = cs.summary("vgg11", (3, 32, 32), 4, set="model.vgg11.norm=batch")
+    convolutions = [row for row in plain.rows if row.kind == "Conv2d"]
+    assert len(convolutions) == 8
+    assert normed.parameters - plain.parameters == 2 * sum(row.shape[0] for row in convolutions)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("model: {vgg11: {norm: batch}}\ndata: {size: 64}\ntrain: {epochs: 3}\n")
+    assert cs.summary(recipe=recipe, num_classes=4).rows[0].shape == (64, 64, 64)
+    assert cs.summary(recipe=recipe, num_classes=4, set={"data.size": 32}).rows == normed.rows
+
+
+def test_options_of_a_stored_net_keep_its_classes_and_images(tmp_path: Path) -> None:
+    net = catalog.build("model", {"resnet20": {"width": 4}}, num_classes=7, in_channels=1, size=24)
+    signature = Signature(tuple("abcdefg"), 24, 1)
+    Predictor.of(net, Normalizer(torch.zeros(1), torch.ones(1)), signature).save(tmp_path / "net")
+    elu = cs.summary(tmp_path / "net", set=["model.resnet20.activation=elu"])
+    assert [row.kind for row in elu.rows].count("ELU") == 19
+    assert elu.parameters == sum(p.numel() for p in net.parameters())
+    assert elu.macs == cs.summary(tmp_path / "net").macs
+    wide = cs.summary(tmp_path / "net", set=["model.resnet20.width=8"])
+    assert wide.rows == cs.summary("resnet20", (1, 24, 24), 7, set="model.resnet20.width=8").rows
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["vgg11", "--set", "model.vgg11.nrm=batch"], "did you mean 'norm'"),
+        (
+            ["vgg11", "--set", "model.resnet20.width=4"],
+            "--set is about the net resnet20, and the net is vgg11",
+        ),
+        ([], "neither words nor recipe name a net"),
+        (["--recipe", "gone.yaml"], "cannot read the recipe gone.yaml"),
+        (["{net}", "--recipe", "gone.yaml"], "has a net already; name the run or a --recipe, not both"),
+    ],
+)
+def test_mistakes_about_options(saved: Path, convsmith: Run, words: list[str], message: str) -> None:
+    answer = convsmith("summary", *(word.format(net=saved) for word in words))
+    assert answer.returncode == 2
+    assert message in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
+
+
+def test_the_command_takes_options(saved: Path, convsmith: Run) -> None:
+    answer = convsmith("summary", saved, "--set", "model.lenet5.activation=tanh", "--json")
+    assert answer.returncode == 0, answer.stderr
+    kinds = [row["kind"] for row in json.loads(answer.stdout.splitlines()[-1])["layers"]]
+    assert "Tanh" in kinds
+    assert "ReLU" not in kinds
+
+
+def test_a_net_without_a_name_has_no_options(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 36, 2))
+    signature = Signature(("a", "b"), 8, 1)
+    Predictor.of(net, Normalizer(torch.zeros(1), torch.ones(1)), signature).save(tmp_path / "net")
+    with pytest.raises(cs.UserError, match="no name in the catalogue makes, so it has no options"):
+        cs.summary(tmp_path / "net", set=["model.resnet20.width=4"])
+    with pytest.raises(cs.UserError, match="a module's layers are what they are"):
+        cs.summary(net, (1, 8, 8), set=["model.resnet20.width=4"])

@@ -56,7 +56,15 @@ def inspect(
 
 @app.command()
 def summary(
-    model: Annotated[str, typer.Argument(help="Net by name, run, or weight file.", metavar="MODEL|RUN|FILE")],
+    model: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="Net by name, run, or weight file; or --recipe.", metavar="MODEL|RUN|FILE"),
+    ] = None,
+    recipe: Annotated[Optional[Path], typer.Option(help="YAML file that names the net.")] = None,  # noqa: UP045
+    set: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", help="Option of the net, model.NAME.OPTION=VALUE; repeatable."),
+    ] = None,
     input: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--input", help="Channels x height x width; default: the run's, else 3x32x32."),
@@ -70,7 +78,8 @@ def summary(
     import convsmith as cs
     from convsmith.cli import output
 
-    found = cs.summary(model, None if input is None else _shape(input), classes)
+    shape = None if input is None else _shape(input)
+    found = cs.summary(model, shape, classes, recipe=recipe, set=set or [])
     if json:
         rows = [vars(row) for row in found.rows]
         output.as_json({"parameters": found.parameters, "macs": found.macs, "layers": rows})
