@@ -15,8 +15,9 @@ from convsmith.objectives.objective import SEEN, Objective, build, targets_of
 
 GIVEN: Any = {"classes": list("abcd"), "counts": torch.tensor([8, 4, 2, 1]), "num_features": 500}
 FACTS = {"num_classes": lambda: 4, **{key: lambda key=key: GIVEN[key] for key in GIVEN}}
-# What joint fine-tuning adds draws images of its own: tests/training/test_joint.py.
-EVERY = pytest.mark.parametrize("name", [name for name in catalog.names("term") if name != "source_task"])
+# One draws images of its own (joint fine-tuning), one listens to a net's layers: both have their own tests.
+OTHERS = ("source_task", "auxiliary_heads")
+EVERY = pytest.mark.parametrize("name", [name for name in catalog.names("term") if name not in OTHERS])
 TARGETS = {
     "classes": torch.tensor([0, 1, 2, 3, 0, 1]),
     "numbers": torch.randn(6, 4, generator=torch.Generator().manual_seed(5)),

@@ -131,7 +131,8 @@ def googlenet(
 ) -> GoogLeNet:
     """GoogLeNet: input (N, in_channels, H, W), H, W >= 31, output logits (N, num_classes).
 
-    The auxiliary classifiers, which batch normalization made needless, are left out.
+    The auxiliary classifiers, which batch normalization made needless, are no part of the net: the term
+    ``auxiliary_heads`` adds them to a training, and nothing of them stays.
 
     Args:
         num_classes: K.

@@ -1,4 +1,5 @@
 # Written by tools/stubs.py; tests/test_typing.py compares.
+from convsmith.objectives.auxiliary_heads import AuxiliaryHeads as AuxiliaryHeads
 from convsmith.objectives.center import CenterLoss as CenterLoss
 from convsmith.objectives.class_weight import effective_number as effective_number
 from convsmith.objectives.class_weight import inverse as inverse

@@ -115,7 +115,7 @@ def build(
         section: of the recipe.
         targets: what the data has: ``"classes"``, ``"numbers"`` or ``"distribution"``.
         facts: what follows from the data and the net, by name (``num_classes``, ``num_features``,
-            ``classes``, ``counts``, ...); each is made when the first term asks for it.
+            ``classes``, ``counts``, ``model``, ...); each is made when the first term asks for it.
 
     Raises:
         UserError: if a term is for other targets, or nothing in the section reads them.

@@ -74,6 +74,8 @@ def assemble(
         "num_features": lambda: manners.num_features(net),
         "classes": lambda: list(dataset.classes),
         "counts": dataset.class_counts,
+        "model": lambda: net,
+        "shape": lambda: (dataset.channels, dataset.size, dataset.size),
         **tuning.facts,
     }
     objective, regularizers = objectives.build(
