@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import runpy
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from convsmith.advice.ways import GAIN
+from convsmith.catalog.measured import measured
+from convsmith.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
@@ -57,6 +61,20 @@ def test_a_figure_has_its_script_its_conditions_and_its_reader(file: Path) -> No
     name = file.stem
     readers = [own for own, text in texts.items() if own in (*PAGES, "tables") and name in text]
     assert readers, f"no page shows {file.name}"
+
+
+def test_a_card_tells_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    script = runpy.run_path(str(ROOT / "benchmarks/measured.py"))
+    assert script["rendered"]() == script["TARGET"].read_text(encoding="utf-8"), "run benchmarks/measured.py"
+    found = json.loads((ROOT / "benchmarks/results/blocks_accuracy.json").read_text(encoding="utf-8"))[
+        "mnist"
+    ]
+    base = statistics.mean(found["base"]["ReLU, max, He (fan in), cross-entropy"]["test"])
+    gain = statistics.mean(found["normalization"]["batch"]["test"]) - base
+    assert measured("norm", "batch")[0].points == pytest.approx(100 * gain, abs=0.006)
+    answer = CliRunner().invoke(app, ["techniques", "elu"])
+    assert f"measured: {measured('activation', 'elu')[1]}" in answer.output
 
 
 def test_what_tuning_is_expected_to_gain_is_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,7 @@ def techniques(
     from dataclasses import asdict
 
     from convsmith import catalog
+    from convsmith.catalog.measured import measured
     from convsmith.cli import output
     from convsmith.errors import nearest
 
@@ -129,11 +130,14 @@ def techniques(
         if not cards:
             raise UserError(f"there is no technique {name!r}{nearest(name, known)}")
     if json:
-        output.as_json({"techniques": [asdict(card) for card in cards]})
+        effects = {card: [asdict(one) for one in measured(card.kind, card.name)] for card in cards}
+        output.as_json({"techniques": [{**asdict(card), "measured": effects[card]} for card in cards]})
     elif name is not None:
         for card in cards:
             output.say(f"{card.kind} {card.name}({', '.join(card.arguments)})\n  {card.summary}")
             output.say(f"  use:     {card.use}\n  source:  {card.source}\n  chapter: {card.chapter}")
+            for effect in measured(card.kind, card.name):
+                output.say(f"  measured: {effect}")
     else:
         for group in sorted({getattr(card, by) for card in cards}, key=_in_order):
             rows = [[card.name, card.use] for card in cards if getattr(card, by) == group]
