@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import hinge_loss
 
+import convsmith as cs
+from conftest import make_images
 from convsmith.objectives.hinge import Hinge, Ramp, hinge, margins, ramp
 
 
@@ -60,3 +64,20 @@ def test_default_s_follows_the_number_of_classes() -> None:
 def test_margins_ignore_the_true_class_among_the_others() -> None:
     assert margins(torch.tensor([[1.0, 5.0, 2.0]]), torch.tensor([1])).item() == 3
     assert margins(torch.tensor([[1.0, 5.0, 2.0]]), torch.tensor([0])).item() == -4
+
+
+def test_a_ramp_on_random_weights_is_remarked(tmp_path: Path) -> None:
+    """Half of two classes' images, and a tenth of ten classes', have a gradient at random scores."""
+    scores = torch.randn(4000, 10, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    Ramp()(scores, torch.zeros(4000, dtype=torch.long)).backward()
+    assert scores.grad is not None
+    assert float((scores.grad != 0).any(1).float().mean()) == pytest.approx(0.12, abs=0.04)
+    data = make_images(tmp_path / "data", classes=2, images=8)
+    words = ["model={resnet20: {width: 2}}", "data.augment={}", "train.epochs=1", "train.device=cpu"]
+    ramp = "objective={ramp: {}}"
+    first = cs.train(data, out=tmp_path / "first", set=[*words, ramp])
+    assert "ramp_from_scratch" in [finding["name"] for finding in first["findings"]]
+    plain = cs.train(data, out=tmp_path / "plain", set=words)
+    then = cs.train(data, out=tmp_path / "then", start_from=plain["run"], set=[*words[2:], ramp])
+    for run in (plain, then):
+        assert "ramp_from_scratch" not in [finding["name"] for finding in run["findings"]]

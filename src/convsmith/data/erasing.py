@@ -49,8 +49,8 @@ class Erase:
         self,
         mean: Tensor,
         p: Annotated[float, Ge(0), Le(1)] = 0.5,
-        area: tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]] = (0.02, 0.33),
-        ratio: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.3, 3.3),
+        area: tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]] = (0.02, 0.4),
+        ratio: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.3, 1 / 0.3),
     ) -> None:
         self.mean = mean
         self.p = p

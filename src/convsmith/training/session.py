@@ -38,6 +38,16 @@ from convsmith.training.health import Health
 from convsmith.training.loop import Fit, fit
 from convsmith.training.planning import Planned, planned
 
+RAMP = Finding(
+    seen="the ramp loss begins with random weights",
+    means="images further on the wrong side than s give no gradient: with random scores for 10 classes one "
+    "image in eight has any, with more classes fewer",
+    change="train with cross-entropy first, then `start_from` that run with the ramp",
+    why="the ramp is not convex; it is there to give up outliers of a net that works",
+    source="Wu & Liu 2007",
+    name="ramp_from_scratch",
+)
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -187,6 +197,8 @@ def _noticed(plan: Plan, state: Fit) -> list[Finding]:
     found = [
         finding for term in state.task.objective.terms.values() for finding in getattr(term, "findings", ())
     ]
+    if "ramp" in plan.objective and plan.train.start_from is None:
+        found.append(RAMP)
     norms = [m for m in state.task.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if state.fabric.world_size == 1 or not norms:
         return found
