@@ -70,6 +70,21 @@ def trained(result: dict[str, Any]) -> None:
     say(f"report: {result['report']}")
 
 
+def inspected(found: dict[str, Any]) -> None:
+    """Print what `inspect` counted, a row a layer."""
+    zero, near = found["zero_share"], found["saturated_share"]
+    rows = [
+        [
+            name,
+            f"{100 * zero[name]:.1f}%" if name in zero else "",
+            str(found["dead"].get(name, "")),
+            f"{100 * near[name]:.1f}%" if name in near else "",
+        ]
+        for name in found["layers"]
+    ]
+    table("", ["layer", "silent responses", "dead channels", "saturated"], rows)
+
+
 def evaluation(found: Any) -> None:
     """Print the figures of an evaluation, in total and by class or target."""
     if not hasattr(found, "per_class"):

@@ -172,7 +172,7 @@ def render(
         convolutions: weights whose kernels are shown, by layer.
     """
     seen = fields(model, chosen, pictured[0].normalized)
-    zeros = {name: (e.zero_share, e.dead, e.shape[0]) for name, e in excitements.items()}
+    zeros = {name: e.zero_share for name, e in excitements.items() if e.zero_share is not None}
     return fill(
         "inspection.html",
         kernels=[
@@ -190,8 +190,8 @@ def render(
             (name, _described(seen.get(name)), exciting(excitements[name], seen.get(name), sample))
             for name in chosen
         ],
-        zeros=zeros,
-        zero_plot=Markup(plots.shares({name: share for name, (share, _, _) in zeros.items()})),
+        layers=excitements,
+        zero_plot=Markup(plots.shares(zeros)) if zeros else None,
         sample=len(sample),
     )
 

@@ -13,7 +13,7 @@ from convsmith.data.atomic import write
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.inference.predictor import Pixels, Predictor
-from convsmith.nn.responses import captured, rectifiers, watch
+from convsmith.nn.responses import activations, captured, watch
 from convsmith.nn.weights import weights
 from convsmith.run.directory import RunDirectory
 from convsmith.run.reopened import reopen
@@ -44,7 +44,9 @@ def inspect(
         device: auto, cpu or cuda.
 
     Returns:
-        ``report``, ``zero_share`` and ``dead`` channels by layer, ``findings``: which files were left out.
+        ``report``; ``layers``, in order; by layer, ``zero_share`` (of responses) and ``dead`` channels where
+        the activation cuts off to zero, ``saturated_share`` where it has a bound (see
+        :mod:`convsmith.nn.silence`); ``findings``: which files were left out.
 
     Raises:
         UserError: if a layer or an image isn't there.
@@ -56,7 +58,7 @@ def inspect(
     files, pixels, findings = _sample(predictor, run, images, sample)
     with captured(predictor.model, layers):
         pass  # refuses names that the net doesn't have
-    watched = list(dict.fromkeys([*rectifiers(predictor.model), *layers]))
+    watched = list(dict.fromkeys([*activations(predictor.model), *layers]))
     if not watched:
         raise UserError("the net has no activations that are known here; name layers with `layers`")
     batches = (
@@ -78,8 +80,11 @@ def inspect(
     page = report(run.path, device=device) if run.metrics.exists() else run.inspection
     return {
         "report": str(page),
-        "zero_share": {name: e.zero_share for name, e in excitements.items()},
-        "dead": {name: e.dead for name, e in excitements.items()},
+        "layers": list(excitements),
+        **{
+            what: {name: value for name, e in excitements.items() if (value := getattr(e, what)) is not None}
+            for what in ("zero_share", "dead", "saturated_share")
+        },
         "findings": [finding.as_dict() for finding in findings],
     }
 

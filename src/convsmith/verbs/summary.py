@@ -95,6 +95,7 @@ def _by_name(
         raise UserError("neither words nor recipe name a net; name one, e.g. resnet20, or a run")
     if section == AS_IT_IS:
         # Stored as data: no name would build it again.
+        assert found.train.start_from is not None
         return load(found.train.start_from).pipeline.model, shape
     if name is not None:
         _same(name, section)
