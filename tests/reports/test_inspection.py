@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from convsmith.nn.extent import fields
 from convsmith.nn.receptive_field import Field, Span
-from convsmith.reports.inspection import fields, heat, kernels, patch, tiles
+from convsmith.reports.inspection import heat, kernels, patch, tiles
 
 
 def test_kernels_are_drawn_with_zero_in_the_middle_and_in_their_colors() -> None:

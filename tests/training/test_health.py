@@ -94,24 +94,33 @@ def test_a_resumed_run_has_each_row_once(images: Path, tmp_path: Path) -> None:
 class Half(nn.Module):
     """Of four channels one never responds, one always, and two to half of the pixels each."""
 
-    def __init__(self) -> None:
+    def __init__(self, act: nn.Module) -> None:
         super().__init__()
-        self.act = nn.ReLU()
+        self.act = act
         self.fc = nn.Linear(4, 3)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         ones = torch.ones_like(images[:, :1])
         half = ones.clone()
         half[..., ::2] = -1
-        maps = self.act(torch.cat([-ones, ones, half, -half], 1))
+        maps = self.act(4 * torch.cat([-ones, ones, half, -half], 1))
         return self.fc(maps.mean((2, 3)))
 
 
-def test_silent_and_dead_units_are_counted(images: Path, tmp_path: Path) -> None:
-    cs.train(images, out=tmp_path / "run", model=Half(), set=[*WORDS, "train.epochs=1"])
+@pytest.mark.parametrize("act", [nn.ReLU(), nn.Hardswish(), nn.Tanh()], ids=repr)
+def test_silent_and_dead_units_are_counted_as_inspection_does(
+    act: nn.Module, images: Path, tmp_path: Path
+) -> None:
+    cs.train(images, out=tmp_path / "run", model=Half(act), set=[*WORDS, "train.epochs=1"])
     e = gather(RunDirectory(tmp_path / "run"))
+    seen = cs.inspect(tmp_path / "run")
+    if isinstance(act, nn.Tanh):  # its negative answers are answers
+        assert "dead" not in e.health
+        assert (seen["zero_share"], seen["dead"], seen["saturated_share"]) == ({}, {}, {"act": 1.0})
+        return
     assert e.health["dead"]["act"] == [0.25]
     assert e.health["silent"]["act"] == [0.5]
+    assert (seen["zero_share"]["act"], seen["dead"]["act"]) == (0.5, 1)
 
 
 def test_health_is_that_of_the_net_that_is_kept(images: Path, tmp_path: Path) -> None:

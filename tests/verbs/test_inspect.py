@@ -86,3 +86,37 @@ def test_no_run(tmp_path: Path, convsmith: Run) -> None:
     answer = convsmith("inspect", tmp_path / "none")
     assert answer.returncode == 2
     assert "there is no run or model file" in answer.stderr
+
+
+def test_units_slopes_and_classes_are_in_the_answer_and_on_the_page(images: Path, tmp_path: Path) -> None:
+    words = ["model.lenet5.activation.prelu.per_channel=true", "train.epochs=2", "data.batch_size=16"]
+    cs.train(images, out=tmp_path / "run", set=words)
+    found = cs.inspect(tmp_path / "run", layers=["pool1"])
+    slopes = {
+        name: layer.weight.detach()
+        for name, layer in cs.load(tmp_path / "run").module.named_modules()
+        if isinstance(layer, torch.nn.PReLU)
+    }
+    assert {name: (row["mean"], row["channels"]) for name, row in found["slopes"].items()} == {
+        name: (pytest.approx(float(own.mean())), len(own)) for name, own in slopes.items()
+    }
+    assert any(row["max"] - row["min"] > 1e-4 for row in found["slopes"].values()), "learned"
+    assert "learned slopes" in (tmp_path / "run" / "report.html").read_text()
+    assert not found["selectivity"], "PReLU passes negatives"
+    json.dumps(found, allow_nan=False)
+
+
+def test_units_of_one_class_are_found_in_a_run(run: Path) -> None:
+    found = cs.inspect(run)
+    last = "layer3.2.act2"
+    assert len(found["selectivity"][last]) == len(found["image_share"][last]) == 16
+    counted = found["class_units"][last]
+    assert counted["units"] == sum(value is not None and value >= 0.5 for value in found["selectivity"][last])
+    assert counted["units"] == sum(counted["classes"].values())
+    # The classes are learned, so that units know them better than shuffled labels.
+    index = [value for value in found["selectivity"][last] if value is not None]
+    first = [value for value in found["selectivity"]["act1"] if value is not None]
+    assert np.mean(index) > np.mean(first)
+    page = (run / "report.html").read_text()
+    assert "where and to what units respond" in page
+    assert "Morcos et al. 2018" in page

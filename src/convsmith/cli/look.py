@@ -47,10 +47,7 @@ def inspect(
     if json:
         output.as_json(found)
         return
-    rows = [
-        [name, f"{100 * share:.1f}%", str(found["dead"][name])] for name, share in found["zero_share"].items()
-    ]
-    output.table("", ["layer", "responses <= 0", "dead channels"], rows)
+    output.inspected(found)
     output.say(f"report: {found['report']}")
 
 

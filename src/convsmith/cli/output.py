@@ -70,6 +70,38 @@ def trained(result: dict[str, Any]) -> None:
     say(f"report: {result['report']}")
 
 
+def inspected(found: dict[str, Any]) -> None:
+    """Print what `inspect` counted, a row a layer."""
+    zero, near = found["zero_share"], found["saturated_share"]
+    rows = [
+        [
+            name,
+            f"{100 * zero[name]:.1f}%" if name in zero else "",
+            str(found["dead"].get(name, "")),
+            f"{100 * near[name]:.1f}%" if name in near else "",
+            _mean_share(found["image_share"].get(name, [])),
+            "{units} ({by_chance:.1f})".format(**own) if (own := found["class_units"].get(name)) else "",
+        ]
+        for name in found["layers"]
+    ]
+    table(
+        "",
+        ["layer", "silent", "dead channels", "saturated", "of the image", "of one class (by chance)"],
+        rows,
+    )
+    slopes = [
+        [name, *(f"{row[key]:.3f}" for key in ("mean", "min", "max"))]
+        for name, row in found["slopes"].items()
+    ]
+    if slopes:
+        table("", ["learned slopes", "mean", "smallest", "largest"], slopes)
+
+
+def _mean_share(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{100 * sum(known) / len(known):.1f}%" if known else ""
+
+
 def evaluation(found: Any) -> None:
     """Print the figures of an evaluation, in total and by class or target."""
     if not hasattr(found, "per_class"):

@@ -15,9 +15,11 @@ from markupsafe import Markup
 from PIL import Image
 from torch import Tensor, nn
 
-from convsmith.nn.probe import After, probe
-from convsmith.nn.receptive_field import Field, Follow
+from convsmith.nn.extent import fields
+from convsmith.nn.receptive_field import Field
 from convsmith.nn.responses import Excitement, captured
+from convsmith.nn.selectivity import Selectivity
+from convsmith.nn.slopes import learned_slopes
 from convsmith.reports import plots
 from convsmith.reports.fill import fill
 
@@ -101,24 +103,6 @@ def maps(model: nn.Module, layers: Sequence[str], picture: Pictured) -> dict[str
     return sheets
 
 
-def fields(model: nn.Module, layers: Sequence[str], image: Tensor) -> dict[str, Field]:
-    """The receptive field of each layer for images like ``image`` (C, H, W)."""
-    own = image[None].detach().clone()
-    follow = Follow(own)
-    found: dict[str, Field] = {}
-
-    def noting(name: str) -> After:
-        def note(_: nn.Module, inputs: Any, output: Tensor) -> None:
-            field = follow.of(output)
-            if field is not None:
-                found[name] = field
-
-        return note
-
-    probe(model, own, after={name: noting(name) for name in layers}, within=follow)
-    return found
-
-
 def patch(pixels: Pixels, field: Field | None, place: tuple[int, int]) -> Pixels:
     """Cut out the receptive field of a unit at ``place`` of a map; the whole image if the field is larger."""
     height, width = pixels.shape[:2]
@@ -160,6 +144,8 @@ def render(
     pictured: Sequence[Pictured],
     sample: Sequence[Pixels],
     convolutions: Mapping[str, Tensor],
+    selective: Mapping[str, Selectivity],
+    classes: Sequence[str],
 ) -> str:
     """Render the report's part about the net's responses, as HTML.
 
@@ -170,9 +156,11 @@ def render(
         pictured: images whose maps are shown.
         sample: pixels of the images that the excitements are over.
         convolutions: weights whose kernels are shown, by layer.
+        selective: how far the units of a layer answer to one class.
+        classes: names of the classes.
     """
     seen = fields(model, chosen, pictured[0].normalized)
-    zeros = {name: (e.zero_share, e.dead, e.shape[0]) for name, e in excitements.items()}
+    zeros = {name: e.zero_share for name, e in excitements.items() if e.zero_share is not None}
     return fill(
         "inspection.html",
         kernels=[
@@ -190,10 +178,30 @@ def render(
             (name, _described(seen.get(name)), exciting(excitements[name], seen.get(name), sample))
             for name in chosen
         ],
-        zeros=zeros,
-        zero_plot=Markup(plots.shares({name: share for name, (share, _, _) in zeros.items()})),
+        layers=excitements,
+        zero_plot=Markup(plots.shares(zeros)) if zeros else None,
         sample=len(sample),
+        slopes=[(name, _range(own), len(own)) for name, own in learned_slopes(model).items()],
+        extents=[
+            (name, _range(own), selective.get(name))
+            for name, e in excitements.items()
+            if (own := e.image_share) is not None or name in selective
+        ],
+        preferred={name: favorites(own, classes) for name, own in selective.items()},
     )
+
+
+def favorites(found: Selectivity, classes: Sequence[str]) -> dict[str, int]:
+    """For each class the number of units that answer to it, if any do; most units first."""
+    counts = torch.bincount(found.best[found.selective], minlength=len(classes)).tolist()
+    order = sorted(range(len(counts)), key=lambda number: -counts[number])
+    return {classes[number]: counts[number] for number in order if counts[number]}
+
+
+def _range(values: Tensor | None) -> tuple[float, float, float] | None:
+    """Mean, smallest and largest of the values that are finite; None if none is."""
+    own = values[values.isfinite()] if values is not None else torch.empty(0)
+    return (float(own.mean()), float(own.min()), float(own.max())) if len(own) else None
 
 
 def _scale(weight: Tensor) -> int:

@@ -172,7 +172,7 @@ def shares(values: Mapping[str, float]) -> str:
         axes.grid(visible=False, axis="y")
         axes.barh(range(len(names)), [100 * values[name] for name in names], color=BLUE, height=0.7)
         axes.set_yticks(range(len(names)), names, fontsize=8)
-        axes.set(xlim=(0, 100), xlabel="% of responses that are not positive")
+        axes.set(xlim=(0, 100), xlabel="% of responses that are cut off to zero")
         axes.invert_yaxis()
         return _svg(figure, "share of zero responses by layer")
 

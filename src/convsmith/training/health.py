@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from convsmith.advice.evidence import SAMPLE
 from convsmith.advice.labels import suspects
 from convsmith.nn.responses import captured, rectifiers
+from convsmith.nn.silence import silent
 from convsmith.nn.weights import places
 from convsmith.run.directory import RunDirectory
 from convsmith.training.loop import Feed, Fit
@@ -33,12 +34,11 @@ class Health:
     parametrization or pruning
     computes the weight, ``weight`` is of the computed one, and the gradients are those of all parameters that
     it is computed from), ``silent`` (share of a
-    rectifier's responses that are zero), ``dead`` (share of its channels that never respond), ``predicted``
-    (share of a sample that gets the most frequent answer; ``true``: share of the most frequent class),
-    ``right`` (accuracy on plain training images), ``doubted`` (share of them for which the net is sure of
-    another
-    class than the label's), ``sample`` (number of training images that these are
-    measured on), or ``seconds`` (of training steps, of validation and of all beside them).
+    rectifier's responses that it cuts off to zero), ``dead`` (share of its channels that never respond),
+    ``predicted`` (share of a sample that gets the most frequent answer; ``true``: share of the most frequent
+    class), ``right`` (accuracy on plain training images), ``doubted`` (share of them for which the net is
+    sure of another class than the label's), ``sample`` (number of training images that these are measured
+    on), or ``seconds`` (of training steps, of validation and of all beside them).
 
     The net looked at is the one that is kept. Measuring draws nothing from the training's generators and
     takes
@@ -68,11 +68,7 @@ class Health:
             for name, weight in places(state.task.model).items()
             if any(p.requires_grad and p.numel() > 1 for p in weight.parameters())
         }
-        self.names = [
-            name
-            for name in rectifiers(state.task.model)
-            if isinstance(state.task.model.get_submodule(name), nn.ReLU | nn.ReLU6)
-        ]
+        self.names = rectifiers(state.task.model)
         self.before = (state.elapsed(), *state.spent.values())
         optimizer = getattr(state.optimizer, "optimizer", state.optimizer)
         self.hook = optimizer.register_step_pre_hook(lambda *_: self._look(state))
@@ -215,7 +211,8 @@ def _run(state: Fit, model: nn.Module, feed: Feed, seen: dict[str, Tensor]) -> t
         truth.append(batch.targets)
         for name, output in seen.items():
             maps = output.flatten(2) if output.ndim > 2 else output[:, :, None]
-            units.setdefault(name, []).append(((maps <= 0).float().mean((1, 2)), (maps > 0).any(2)))
+            none = silent(maps)
+            units.setdefault(name, []).append((none.float().mean((1, 2)), (~none).any(2)))
     return torch.cat(answers), torch.cat(truth), units
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from convsmith.data.atomic import write
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.inference.predictor import Pixels, Predictor
-from convsmith.nn.responses import captured, rectifiers, watch
+from convsmith.nn.responses import Excitement, activations, captured, watch
+from convsmith.nn.selectivity import Selectivity, selectivity
+from convsmith.nn.slopes import learned_slopes
 from convsmith.nn.weights import weights
 from convsmith.run.directory import RunDirectory
 from convsmith.run.reopened import reopen
@@ -44,7 +47,14 @@ def inspect(
         device: auto, cpu or cuda.
 
     Returns:
-        ``report``, ``zero_share`` and ``dead`` channels by layer, ``findings``: which files were left out.
+        ``report``; ``layers``, in order; by layer, ``zero_share`` (of responses) and ``dead`` channels where
+        the activation cuts off to zero, ``saturated_share`` where it has a bound (see
+        :mod:`convsmith.nn.silence`), and for each unit ``image_share``, the share of the image that it
+        responds to (:func:`convsmith.nn.extent.share_above_half`, mean over the images that excite it most),
+        and ``selectivity``, its class selectivity index, where the images have classes and no response is
+        negative; ``class_units`` says how many ``units`` answer to one class, how many would ``by_chance``,
+        and to which ``classes`` (:func:`convsmith.nn.selectivity.selectivity`); ``slopes`` of each PReLU,
+        their ``mean``, ``min``, ``max`` and number of ``channels``; ``findings``: which files were left out.
 
     Raises:
         UserError: if a layer or an image isn't there.
@@ -53,10 +63,10 @@ def inspect(
     from convsmith.reports import inspection
 
     predictor, run = opened_model(model, None, device), run_of(model)
-    files, pixels, findings = _sample(predictor, run, images, sample)
+    files, pixels, target, findings = _sample(predictor, run, images, sample)
     with captured(predictor.model, layers):
         pass  # refuses names that the net doesn't have
-    watched = list(dict.fromkeys([*rectifiers(predictor.model), *layers]))
+    watched = list(dict.fromkeys([*activations(predictor.model), *layers]))
     if not watched:
         raise UserError("the net has no activations that are known here; name layers with `layers`")
     batches = (
@@ -65,6 +75,7 @@ def inspect(
     )
     found = watch(predictor.model, watched, batches, top=inspection.TOP)
     excitements = {name: found[name] for name in watched if found[name].count}
+    selective = _selective(excitements, target)
     part = inspection.render(
         predictor.model,
         excitements,
@@ -72,16 +83,65 @@ def inspect(
         [_pictured(predictor, Path(path)) for path in images[:8] or files[:: max(1, len(files) // 2)][:2]],
         pixels,
         _kernels(predictor.model, layers),
+        selective,
+        predictor.classes,
     )
     with disk_errors(run.path):
         write(run.inspection, part)
     page = report(run.path, device=device) if run.metrics.exists() else run.inspection
     return {
         "report": str(page),
-        "zero_share": {name: e.zero_share for name, e in excitements.items()},
-        "dead": {name: e.dead for name, e in excitements.items()},
+        "layers": list(excitements),
+        **{
+            what: {name: value for name, e in excitements.items() if (value := getattr(e, what)) is not None}
+            for what in ("zero_share", "dead", "saturated_share")
+        },
+        **_by_unit(excitements),
+        **_by_class(selective, predictor.classes),
+        "slopes": {
+            name: {
+                "mean": float(own.mean()),
+                "min": float(own.min()),
+                "max": float(own.max()),
+                "channels": len(own),
+            }
+            for name, own in learned_slopes(predictor.model).items()
+        },
         "findings": [finding.as_dict() for finding in findings],
     }
+
+
+def _selective(excitements: Mapping[str, Excitement], target: torch.Tensor | None) -> dict[str, Selectivity]:
+    """Of the layers that answer nothing below zero; none without classes to compare."""
+    if target is None or len(torch.unique(target)) < 2:
+        return {}
+    return {name: selectivity(e.means, target) for name, e in excitements.items() if e.lowest >= 0}
+
+
+def _by_unit(excitements: Mapping[str, Excitement]) -> dict[str, Any]:
+    shares = {name: e.image_share for name, e in excitements.items()}
+    return {"image_share": {name: _numbers(own) for name, own in shares.items() if own is not None}}
+
+
+def _by_class(selective: Mapping[str, Selectivity], classes: Sequence[str]) -> dict[str, Any]:
+    from convsmith.reports.inspection import favorites
+
+    return {
+        "selectivity": {name: _numbers(own.index) for name, own in selective.items()},
+        "class_units": {
+            name: {
+                "units": int(own.selective.sum()),
+                "by_chance": own.by_chance,
+                "classes": favorites(own, classes),
+            }
+            for name, own in selective.items()
+        },
+    }
+
+
+def _numbers(values: torch.Tensor) -> list[float | None]:
+    """To four places, None for nan, which JSON doesn't have."""
+    return [round(value, 4) if math.isfinite(value) else None for value in values.tolist()]
 
 
 def _pictured(predictor: Predictor, path: Path) -> inspection.Pictured:
@@ -101,14 +161,17 @@ def _kernels(model: torch.nn.Module, layers: Sequence[str]) -> dict[str, torch.T
 
 def _sample(
     predictor: Predictor, run: RunDirectory, images: Sequence[str | Path], count: int
-) -> tuple[list[Path], list[Pixels], list[Finding]]:
-    """About ``count`` of the run's val images (else test), evenly spread, or the given ones; their pixels."""
+) -> tuple[list[Path], list[Pixels], torch.Tensor | None, list[Finding]]:
+    """About ``count`` of the run's val images (else test), evenly spread, or the given ones.
+
+    Their files, pixels, and classes where they are known.
+    """
     if not run.files.exists():
         if not images:
             raise UserError(f"{shown(run.path)} doesn't say which images it was trained on; name some")
         files = [Path(image) for image in images]
         files = files[:: max(1, len(files) // count)][:count]
-        return files, [predictor.read(path) for path in files], []
+        return files, [predictor.read(path) for path in files], None, []
     splits = {item.split for item in run.read_files()}
     dataset = reopen(run, predictor, ["val" if "val" in splits else "test"])
     rows = [row for row, item in enumerate(dataset.items) if item.split]
@@ -116,7 +179,11 @@ def _sample(
     split = dataset.split(str(dataset.items[rows[0]].split))
     assert split is not None
     (pixels,) = split.store.stream([torch.tensor(rows)])
-    return [dataset.items[row].path for row in rows], list(pixels.cpu().numpy()), dataset.findings
+    chosen = [dataset.items[row] for row in rows]
+    target = None
+    if dataset.encoding is None:
+        target = torch.tensor([predictor.classes.index(item.label) for item in chosen])
+    return [item.path for item in chosen], list(pixels.cpu().numpy()), target, dataset.findings
 
 
 def _spread(names: list[str], count: int = 3) -> list[str]:
