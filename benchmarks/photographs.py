@@ -9,6 +9,7 @@ train alone.
 from __future__ import annotations
 
 import random
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +82,9 @@ def made(name: str, sources: Path, work: Path) -> Path:
     folder = work / "".join(letter if letter.isalnum() else "_" for letter in name)
     if folder.exists():
         return folder
+    # Renamed once it is whole: a set whose making was interrupted would be taken for a smaller one.
+    making = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(making, ignore_errors=True)
     source = builtin.folder("digits") if own.source == "digits" else sources / own.source
     drawn = _stamps(source) if own.source == "stamps" else _folders(source)
     classes = sorted(drawn["train"])
@@ -95,10 +99,11 @@ def made(name: str, sources: Path, work: Path) -> Path:
                 part = "val" if split == "train" and place % 5 == 4 else split
                 wrong = part == "train" and draws.random() < own.noise
                 given = draws.choice([other for other in classes if other != label]) if wrong else label
-                target = folder / part / given / f"{label}_{file.stem}.jpg"
+                target = making / part / given / f"{label}_{file.stem}.jpg"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 image = _on_white(Image.open(file)).convert("L" if own.grey else "RGB")
                 image.resize((own.side, own.side), Image.Resampling.BICUBIC).save(target, quality=92)
+    making.rename(folder)
     return folder
 
 
