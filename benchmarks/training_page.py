@@ -301,10 +301,9 @@ half an hour on two cores for 80 images, and AutoGluon asks for an older torch t
 The rules of the advice were frozen before the sets that are held back were looked at.
 
 Read it with care. The peers' sizes are part of their defaults: they resize to 224 pixels, convsmith takes
-these images at 96 to 224 (below 128 enlarged to that). Their few epochs of so few images are 5 to 130 updates,
-and more epochs would help them at their price in seconds; seconds include the test images, 76 to 1,000. Where
-one core is stated the other had other work. The images a class of the stamps are uneven. Sets with more images
-are not here yet.
+these images at 128 (enlarged) to 224. Their few epochs of so few images are 5 to 130 updates, and more of
+them would help at their price in seconds; seconds include the test images, 76 to 1,000. Where one core is
+stated the other had other work. The stamps' classes are uneven. Sets with more images are not here yet.
 
 {table(["data", "training images", "cores", *CONTENDERS.values(), "times as fast"], rows)}
 
