@@ -43,6 +43,14 @@ def register_as_before() -> Iterator[None]:
     register._REGISTER.cards, register._REGISTER.targets = kept
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Health measures whatever it may, also on a machine so busy that its share of the time would run out."""
+    from convsmith.training import health
+
+    monkeypatch.setattr(health, "FREE", 1e9)
+
+
 class Mask(nn.Module):
     """A parametrization: a weight times a 0/1 mask; without a right_inverse, as in torch's documentation."""
 

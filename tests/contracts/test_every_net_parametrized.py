@@ -337,6 +337,7 @@ def test_a_weight_is_computed_once_a_forward_for_layer_and_terms() -> None:
 
 
 @EVERY
+@pytest.mark.usefixtures("unhurried")
 def test_it_trains_with_the_default_recipe_and_its_health_is_read(
     way: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

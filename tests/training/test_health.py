@@ -75,6 +75,7 @@ def test_a_failed_training_leaves_its_steps(images: Path, tmp_path: Path) -> Non
     assert "leaves all bounds in epoch 1" in found["findings"][0]["seen"]
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_resumed_run_has_each_row_once(images: Path, tmp_path: Path) -> None:
     class Break:
         def on_batch_end(self, state: Fit) -> None:

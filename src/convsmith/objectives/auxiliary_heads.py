@@ -95,8 +95,8 @@ def _maps(model: nn.Module, shape: tuple[int, int, int], layers: Sequence[str]) 
     for name in layers:
         if name not in known:
             raise UserError(
-                f"auxiliary_heads: the net has no layer {name!r}{nearest(name, known)}; name some with "
-                f"`objective.auxiliary_heads.layers`"
+                f"auxiliary_heads: the net has no layer {name!r}{nearest(name, known)}; name some, "
+                f"e.g. `objective.auxiliary_heads.layers=[layer2, layer3]`"
             )
     seen: dict[str, Any] = {}
     after = {name: (lambda layer, given, output, name=name: seen.update({name: output})) for name in layers}
