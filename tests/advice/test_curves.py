@@ -503,3 +503,38 @@ def test_weights_that_grow_have_moved_whatever_their_gradients_say() -> None:
     assert e.path == pytest.approx(math.sqrt(0.3**2 - 0.1**2) / 0.1 + math.sqrt(0.5**2 - 0.3**2) / 0.3)
     shrunk = evidence(health={**health, "weight": {name: [0.05] * 12 for name in LAYERS}})
     assert shrunk.path == 0, "decay moves nothing"
+
+
+SHORT = {
+    "lr": [2e-3] * 6,
+    "train_loss": [2.3, 1.6, 1.1, 0.85, 0.7, 0.65],
+    "val_loss": [2.3, 1.7, 1.2, 0.9, 0.8, 0.75],
+    "val_accuracy": [0.1, 0.4, 0.6, 0.7, 0.75, 0.78],
+}
+
+
+def test_a_fall_to_a_third_in_six_epochs_is_not_slow() -> None:
+    e = evidence(columns=SHORT, health={"right": {"train": [0.78] * 6}})
+    assert e.path < 1
+    assert "rate_too_low" not in names(e)
+
+
+def test_few_updates_want_more_epochs_before_a_larger_rate() -> None:
+    slow = evidence(
+        columns={"lr": [2e-4] * 6, "train_loss": [2.3, 2.29, 2.2, 2.1, 2.05, 2.0], "val_accuracy": [0.3] * 6},
+        health={"right": {"train": [0.3] * 6}},
+    )
+    assert names(slow) == ["rate_too_low"]
+    few = {"train": dict.fromkeys(CLASSES, 8), "val": dict.fromkeys(CLASSES, 50)}
+    (found,) = diagnose(replace(slow, counts=few))
+    assert found.name == "too_few_updates"
+    assert found.set == ("train.epochs=60",), "at most ten times as many"
+
+
+def test_a_loss_that_stays_may_be_the_images() -> None:
+    """A rate that moves nothing and images that say nothing look alike: both are named."""
+    flat = {"lr": [2e-6] * 12, "train_loss": [2.303] * 12, "val_accuracy": [0.1] * 12}
+    (found,) = diagnose(evidence(columns=flat, health={"right": {"train": [0.1] * 12}}))
+    assert found.seen.startswith("the loss stays at 2.3, that of guessing, for 12 epochs")
+    assert "the images don't tell the classes apart" in found.means
+    assert "look at the images and their labels" in found.change

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import pytest
 from sklearn.datasets import load_digits
 
-from convsmith.advice.labels import SHARES, directions, findings, noise
-from convsmith.advice.similarity import probed
+from convsmith.advice.labels import SHARES, findings, noise, posteriors
 from convsmith.data.layout import Item
 
 Features = npt.NDArray[np.float64]
@@ -19,7 +18,7 @@ Labels = npt.NDArray[np.int64]
 
 def said(features: Features, given: Labels) -> str:
     items = [Item(Path(f"{n}.png"), str(label), "train") for n, label in enumerate(given)]
-    found = findings(features, given, items)
+    found = findings([features], given, items)
     return found[0].seen if found else ""
 
 
@@ -75,7 +74,7 @@ def test_two_classes() -> None:
 def test_handwritten_digits(share: float) -> None:
     digits = load_digits()
     given, wrong = flipped(digits.target, share, 10)
-    found = noise(probed(directions(digits.data), given, 0), given)
+    found = noise(posteriors(digits.data, given), given)
     words = said(digits.data, given)
     if share == 0:
         assert words == ""
@@ -133,3 +132,24 @@ def test_no_false_alarm_in_many_draws(kind: str, k: int) -> None:
         for gap in (1.0, 2.0, 3.0, 5.0):
             for d in (8, 64):
                 assert said(*classes(kind, k, gap, seed, n=800, d=d)) == "", (seed, gap, d)
+
+
+def test_the_probe_that_knows_most_is_heard() -> None:
+    """Classes that a look can't tell apart, as left from right in features that ignore sides."""
+    seen, labels = classes("all", 4, 6.0, 0)
+    hidden = classes("all", 2, 6.0, 1)[0]
+    items = [Item(Path(f"{n}.png"), str(label), "train") for n, label in enumerate(labels)]
+    assert findings([hidden, seen], labels, items) == []
+    given, wrong = flipped(labels, 0.2, 4)
+    (found,) = findings([hidden, seen], given, items)
+    share = int(found.seen.removeprefix("about ").partition("%")[0]) / 100
+    assert share == pytest.approx(wrong.mean(), abs=0.05)
+
+
+def test_directions_of_little_spread_are_looked_into() -> None:
+    """The classes lie in 4 of 400 directions: a penalty that is too strong calls right labels wrong."""
+    draws = np.random.default_rng(3)
+    labels = np.arange(120) % 4
+    features = draws.normal(size=(120, 400)) @ draws.normal(size=(400, 400))
+    features[:, :4] += 25 * np.eye(4)[labels]
+    assert said(features, labels) == ""

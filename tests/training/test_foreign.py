@@ -146,3 +146,33 @@ def test_a_script_is_a_program(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), tmp_path / "w.pt")
     with pytest.raises(UserError, match="TorchScript program"):
         opened(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "said"),
+    [
+        (lambda s: {"ema": {"decay": 0.9, "shadow": s}, "model": {k: 0 * v for k, v in s.items()}},
+         "(ema.shadow)"),
+        (lambda s: {"ema": {"decay": 0.9, "shadow_params": list(s.values())}, "model": s}, ""),
+        (lambda s: {"ema": {"decay": torch.tensor(0.9), "updates": 7}, "state_dict": s}, ""),
+        (lambda s: {"checkpoint": 1, "model": {"net": {"epoch": 3}, "state_dict": s}}, ""),
+    ],
+)  # fmt: skip
+def test_a_wrapper_without_weights_is_no_dead_end(
+    state: dict[str, Tensor], tmp_path: Path, wrap: Any, said: str
+) -> None:
+    torch.save(wrap(state), tmp_path / "w.pth")
+    tensors, sentences = taken(tmp_path / "w.pth")
+    assert all(tensors[name].equal(state[name]) for name, _ in ours().named_parameters())
+    assert said in "".join(sentences)
+    assert bool(said) == bool(sentences)
+
+
+def test_an_average_of_parameters_takes_the_statistics_from_beside_it(
+    state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    shadow = {key: 2 * v for key, v in state.items() if "running" not in key and "num_batches" not in key}
+    torch.save({"ema": {"shadow": shadow}, "model": state}, tmp_path / "w.pth")
+    tensors, _ = taken(tmp_path / "w.pth")
+    assert tensors["conv1.weight"].equal(2 * state["conv1.weight"])
+    assert tensors["bn1.running_var"].equal(state["bn1.running_var"])

@@ -12,6 +12,7 @@ from PIL import Image
 import convsmith as cs
 from convsmith.nn.ridge import ridge
 from convsmith.run.directory import RunDirectory
+from convsmith.training.features import refuse_nonfinite
 
 WORDS = ["model.resnet20.width=4", "data.batch_size=16", "data.augment={}", "train.device=cpu"]
 
@@ -105,3 +106,20 @@ def test_minutes_are_for_the_layers_below(source: Path, images: Path) -> None:
         images, start_from=str(source), minutes=60, set=[*WORDS[1:], "data.size=8", "train.finetune=head"]
     )
     assert "epochs: 0 " in found["recipe"]
+
+
+@pytest.mark.parametrize(
+    "word", ["train.auto=true", "train.early_stopping.patience=1", "train.ema={}", "train.minutes=1"]
+)
+def test_no_epoch_at_all_under_each_option(source: Path, images: Path, tmp_path: Path, word: str) -> None:
+    words = [*WORDS[1:], "data.size=8", "train.finetune=head", word]
+    run = cs.train(images, out=tmp_path / "run", start_from=str(source), set=words)
+    assert (run["best_epoch"], run["epochs"]) == (0, 0)
+
+
+def test_features_that_are_not_finite_are_refused() -> None:
+    vectors = torch.ones(5, 3)
+    refuse_nonfinite(vectors)
+    vectors[2, 1] = math.inf
+    with pytest.raises(cs.UserError, match="NaN or infinite features for 1 of 5 images"):
+        refuse_nonfinite(vectors)

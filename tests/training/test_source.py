@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,69 @@ def test_refusals(dataset: Dataset, tmp_path: Path) -> None:
 
 def test_timms_name_is_the_nets_name() -> None:
     assert planned("timm:resnet10t").model == "timm:resnet10t"
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [
+        ("resnet18", "resnet34"),
+        ("timm:vgg11", "timm:vgg13"),
+        ("timm:efficientnet_lite0", "timm:efficientnet_lite1"),
+    ],
+)  # fmt: skip
+def test_a_deeper_net_is_another_net(dataset: Dataset, tmp_path: Path, kind: str, other: str) -> None:
+    """All names of the shallower one are in the deeper one's file: its first layers must not pass for it."""
+    deeper = catalog.build("model", other, num_classes=3, in_channels=3, size=64)
+    save_file({k: v.contiguous() for k, v in deeper.state_dict().items()}, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"another net|doesn't fit this net"):
+        sources.initial(planned(tmp_path / "w.safetensors", f"model={kind}"), dataset)
+
+
+def weights(tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+    torch.manual_seed(2)
+    state = catalog.build("model", "resnet20", num_classes=3, in_channels=3, size=16).state_dict()
+    state = {key: value.clone() for key, value in state.items()}
+    change(state)
+    save_file(state, tmp_path / "w.safetensors")
+    return tmp_path / "w.safetensors"
+
+
+def test_layers_in_a_row_with_the_nets_own_are_a_deeper_nets(dataset: Dataset, tmp_path: Path) -> None:
+    last = list(catalog.build("model", "resnet20", num_classes=3, in_channels=3, size=16)._modules)[-2]
+
+    def more(state: dict[str, torch.Tensor]) -> None:
+        state[f"{last.rstrip('0123456789')}9.weight"] = torch.ones(8, 8, 3, 3)
+
+    with pytest.raises(UserError, match="another net, with layers that this one lacks"):
+        sources.initial(planned(weights(tmp_path, more), "model=resnet20"), dataset)
+
+
+def test_layers_beside_the_nets_own_are_left_out_and_said(dataset: Dataset, tmp_path: Path) -> None:
+    def beside(state: dict[str, torch.Tensor]) -> None:
+        state["projector.weight"] = torch.ones(8, 64)
+        state.update({f"{key.rpartition('.')[0]}.total_ops": torch.zeros(1) for key in list(state)[:4]})
+
+    begin = sources.initial(planned(weights(tmp_path, beside), "model=resnet20"), dataset)
+    assert [f.name for f in begin.findings] == ["weights_left_out"]
+    assert "1 tensors are left out, of layers that this net lacks: projector.weight" in begin.findings[0].seen
+
+
+def test_missing_statistics_are_said(dataset: Dataset, tmp_path: Path) -> None:
+    def without(state: dict[str, torch.Tensor]) -> None:
+        for key in [key for key in state if "running_" in key]:
+            del state[key]
+
+    begin = sources.initial(planned(weights(tmp_path, without), "model=resnet20"), dataset)
+    assert [f.name for f in begin.findings] == ["statistics_missing"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("end", ["running_var", "conv1.weight"])
+def test_weights_that_are_not_finite_are_refused(
+    dataset: Dataset, tmp_path: Path, value: float, end: str
+) -> None:
+    def spoil(state: dict[str, torch.Tensor]) -> None:
+        state[next(key for key in state if key.endswith(end))].flatten()[0] = value
+
+    with pytest.raises(UserError, match=rf"{end} has 1 values of .* that are NaN or infinite"):
+        sources.initial(planned(weights(tmp_path, spoil), "model=resnet20"), dataset)

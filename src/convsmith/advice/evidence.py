@@ -157,8 +157,7 @@ class Evidence:
         by the gradient's size, it is the rate.
         """
         name, arguments = self.optimizer
-        images = sum(self.counts.get("train", {}).values())
-        updates = images / self.recipe.data.batch_size / self.recipe.train.accumulate
+        updates = self._updates
         total = 0.0
         for epoch, row in enumerate(self.rows):
             sizes = []
@@ -171,6 +170,17 @@ class Evidence:
                     sizes.append(max(steps, self._grown(layer, weights, epoch)))
             total += median(sizes) if sizes else 0.0
         return total
+
+    @property
+    def updates(self) -> int:
+        """Number of updates so far."""
+        return math.ceil(self._updates * len(self.rows))
+
+    @property
+    def _updates(self) -> float:
+        """Updates of an epoch, at least one."""
+        size = self.recipe.data.batch_size * self.recipe.train.accumulate
+        return max(1.0, self.images("train") / size)
 
     def _grown(self, layer: str, weights: list[float], epoch: int) -> float:
         """How far an epoch must have moved a layer's weights to enlarge them as it did, by steps across them.

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.special import logsumexp
 
-from convsmith.advice.similarity import probed, several
+from convsmith.advice.similarity import several
 from convsmith.data.layout import Item
 from convsmith.errors import shown
 from convsmith.findings import Finding
+from convsmith.nn.ridge import ridge, temperature
 
 # Share of wrong labels from which on there is a finding; all of its interval must lie above.
 WORTH = 0.05
-# How much log-likelihood the ends of a 95% interval lose (half of a chi-square's quantile).
-INTERVAL = 1.92
+# How much log-likelihood the ends of a 99% interval lose (half of a chi-square's quantile).
+INTERVAL = 3.32
 # Least skill of the probe on right labels, (accuracy - guessing) / (1 - guessing).
-SKILL = 0.65
+SKILL = 0.55
 # Sharpnesses and shares that are tried.
 TEMPERATURES = np.geomspace(0.15, 6, 24)
 SHARES = np.linspace(0, 0.8, 81)
@@ -31,7 +33,7 @@ class Noise:
 
     Args:
         share: the likeliest one.
-        least: the lower end of its 95% interval; 0 where all labels may be right but difficult.
+        least: the lower end of its 99% interval; 0 where all labels may be right but difficult.
         doubts: probability of each label to be a random one, (N,).
     """
 
@@ -56,8 +58,8 @@ def noise(posteriors: Any, labels: Any) -> Noise:
     logs = np.log(np.clip(posteriors, 1e-12, 1))
     likelihoods = np.empty((len(TEMPERATURES), len(SHARES)))
     own = np.empty((len(TEMPERATURES), count))
-    for row, temperature in enumerate(TEMPERATURES):
-        scaled = logs / temperature
+    for row, sharpness in enumerate(TEMPERATURES):
+        scaled = logs / sharpness
         scaled -= logsumexp(scaled, axis=1, keepdims=True)
         own[row] = np.exp(scaled[np.arange(count), labels])
         mixed = own[row][:, None] * (1 - SHARES) + SHARES / k
@@ -102,24 +104,39 @@ def directions(features: Any) -> Any:
     return scaled / np.where(length > 0, length, 1)
 
 
-def findings(features: Any, labels: Any, items: Sequence[Item], seed: int = 0) -> list[Finding]:
-    """Finding about doubtful labels by a cross-validated probe; none if the probe is too weak to tell.
+def posteriors(features: Any, labels: Any) -> Any:
+    """Posteriors (N, K) by ridge regression that left each image out (:mod:`convsmith.nn.ridge`).
+
+    Its penalty is the one of the least left-out error, so that classes which lie in few of many directions
+    (an arrow's, left or right) are told apart too; a fixed one would call their images doubtful.
 
     Args:
-        features: of the images, (N, D).
+        features: (N, D).
+        labels: (N,) in 0 ... K - 1, each at least twice.
+    """
+    given = torch.from_numpy(labels)
+    answers = ridge(torch.from_numpy(np.ascontiguousarray(directions(features))), given).left_out
+    return (answers * temperature(answers, given)).softmax(1).numpy()
+
+
+def findings(looks: Sequence[Any], labels: Any, items: Sequence[Item]) -> list[Finding]:
+    """Finding about doubtful labels; none if no probe explains enough of them to tell.
+
+    Args:
+        looks: features of the same images, each (N, D): what one of them can't tell apart another one may.
+            The probe that is right most often is heard, since a weak one takes its own errors for wrong
+            labels.
         labels: (N,).
         items: the images' files.
-        seed: of the folds.
     """
     rows = several(labels)
     if len(np.unique(labels[rows])) < 2:
         return []
     given = np.unique(labels[rows], return_inverse=True)[1]
-    posteriors = probed(directions(features[rows]), given, seed)
-    if posteriors is None:
-        return []
-    found = noise(posteriors, given)
-    right = float((posteriors.argmax(1) == given).mean())
+    probes = [posteriors(features[rows], given) for features in looks]
+    best = max(probes, key=lambda probe: float((probe.argmax(1) == given).mean()))
+    found = noise(best, given)
+    right = float((best.argmax(1) == given).mean())
     guessing = float(np.bincount(given).max() / len(given))
     skill = (right / (1 - found.share) - guessing) / (1 - guessing)
     if skill < SKILL or found.least < WORTH:

@@ -16,6 +16,11 @@ NOTES = "study notes, chapter 10, on learning rates"
 # Sum of the steps relative to the weights below which new weights, or trained ones, could not move far. New
 # ones: by their own size; rates that were a hundred times too low came to 0.3, healthy trainings to 2.8.
 PATH, TUNED_PATH = 1.0, 0.1
+# Shares of the loss, of guessing and of the beginning, that are left where it falls slowly: planted ones had
+# 0.54 and more left of guessing.
+LEAST, SLOW = 0.2, 0.5
+# Updates below which no rate teaches much, and as many as are proposed then.
+FEW, ENOUGH = 100, 500
 
 
 def rate_too_high(e: Evidence) -> Finding | None:
@@ -67,21 +72,47 @@ def _late_start(e: Evidence) -> str | None:
 
 
 def rate_too_low(e: Evidence) -> Finding | None:
-    """The loss falls slowly all along; all updates together move the weights little."""
+    """The loss falls slowly all along, or stays; all updates together move the weights little."""
     if len(e.rows) < 2 or not e.health.get("weight"):
         return None
     losses, left = e.column("train_loss"), e.left("train")
     apart, error = gap(e)
-    limit = PATH if e.recipe.train.start_from is None else TUNED_PATH
+    tuned = e.recipe.train.start_from is not None
+    begun = left[0] if tuned else 1.0
     # A net that knows its training images better than others has learned; NaN where that isn't known.
-    if e.path > limit or not left[-1] >= 0.2 or apart > max(0.12, 2 * error):
+    if e.path > (TUNED_PATH if tuned else PATH) or apart > max(0.12, 2 * error):
         return None
+    if not left[-1] >= max(LEAST, SLOW * begun):
+        return None
+    course = (
+        f"the loss stays at {losses[-1]:.3g}, that of guessing, for {len(losses)} epochs"
+        if stuck(e)
+        else f"the loss falls slowly all along, from {losses[0]:.3g} to {losses[-1]:.3g} in {len(losses)} "
+        f"epochs"
+    )
+    seen = (
+        f"{course}; all {e.updates:,} updates together could move the weights {e.path:.2g} times their own "
+        f"size"
+    )
+    if e.updates < FEW:
+        longer = min(10 * len(losses), math.ceil(len(losses) * ENOUGH / e.updates))
+        return Finding(
+            name="too_few_updates",
+            seen=seen,
+            means="the training ends before any rate could have taught the net much",
+            change=f"train for more epochs: `train.epochs={longer}`; or in smaller batches",
+            why="a net learns by updates, and few images make few of them an epoch",
+            source=NOTES,
+            set=(f"train.epochs={longer}",),
+            epochs=(1, len(losses)),
+        )
     return Finding(
         name="rate_too_low",
-        seen=f"the loss falls slowly all along, from {losses[0]:.3g} to {losses[-1]:.3g} in {len(losses)} "
-        f"epochs; all updates together could move the weights {e.path:.2g} times their own size",
-        means="the training ends long before the net has learned what it could",
-        change=f"raise the rate: {rate(e, e.rate * 10)}, or train for more epochs",
+        seen=seen,
+        means="the steps are too small"
+        + (", or the images don't tell the classes apart" if stuck(e) else " for so many epochs"),
+        change=f"raise the rate: {rate(e, e.rate * 10)}"
+        + ("; if the loss stays then too, look at the images and their labels" if stuck(e) else ""),
         why="a curve that falls slowly all along wants a larger rate",
         source=NOTES,
         set=(rate(e, e.rate * 10),),
@@ -143,8 +174,7 @@ def _smaller(e: Evidence) -> Any:
     if not last:
         return {"change": "let the rate fall: `schedule=cosine`", "set": ("schedule={cosine: {warmup: 1}}",)}
     return {
-        "change": "train the last epochs again at a smaller rate, from the net that was kept: "
-        "{' '.join(last)}; or "
-        "all of them, with a rate that falls: `schedule=cosine`",
+        "change": f"train the last epochs again at a smaller rate, from the net that was kept: "
+        f"{' '.join(last)}; or all of them, with a rate that falls: `schedule=cosine`",
         "set": last,
     }

@@ -155,7 +155,7 @@ def broken_findings(broken: Sequence[Broken]) -> list[Finding]:
 
 
 def duplicate_findings(rows: Sequence[tuple[Item, Header]]) -> list[Finding]:
-    """Exact copies (same bytes) across splits, and copies under two labels."""
+    """Exact copies (same bytes) across splits, and copies under several labels."""
     same: dict[str, list[Item]] = defaultdict(list)
     for item, header in rows:
         same[header.digest].append(item)
@@ -177,18 +177,27 @@ def duplicate_findings(rows: Sequence[tuple[Item, Header]]) -> list[Finding]:
     if torn:
         findings.append(
             Finding(
-                seen=f"{_count(len(torn), 'image')} under two labels: {_examples(torn)}",
+                seen=f"{_count(len(torn), 'image')} under several labels, in "
+                f"{sum(map(len, torn)):,} of {len(rows):,} files: {_examples(torn)}",
                 means="at least one label of each is wrong",
                 change="keep each under one label",
                 why="contradicting labels set a floor under the error",
                 source="exact content hash",
+                name="contradictions",
             )
         )
     return findings
 
 
 def _examples(groups: Sequence[Sequence[Item]]) -> str:
-    return _some([" = ".join(shown(item.path) for item in group[:2]) for group in groups])
+    return _some([" = ".join(shown(item.path) for item in _unlike(group)) for group in groups])
+
+
+def _unlike(group: Sequence[Item]) -> tuple[Item, Item]:
+    """Two copies that differ in label or split, where any do: what is wrong with them."""
+    first = group[0]
+    other = (item for item in group[1:] if (item.label, item.split) != (first.label, first.split))
+    return first, next(other, group[1])
 
 
 def _some(names: Sequence[str]) -> str:

@@ -15,8 +15,7 @@ class Auto:
 
     On an explosion it raises :class:`Diverged`, and the caller starts again with a smaller rate. Decisions
     at an epoch's end depend on the history alone, so that a resumed run makes the same ones. They are made
-    from
-    figures of all processes, so that each process makes the same.
+    from figures of all processes, so that each process makes the same.
 
     Args:
         chance: loss of guessing; 0 if it isn't known.
@@ -52,7 +51,8 @@ class Auto:
         for loss in losses(new, state.task.objective.comparable("train")):
             self.plateaus.add(loss)
         state.factor = DECAY**self.plateaus.count
-        falls = self.plateaus.falls[max(0, state.epoch - 1)]
+        # No epoch was trained where a solved classifier is all that there is to be.
+        falls = any(self.plateaus.falls[state.epoch - 1 : state.epoch])
         by_loss = not falls and state.task.objective.comparable("val")
         state.stop = overfits(trained, state.validated, by_loss=by_loss) or state.stop
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from convsmith.errors import Interrupted, UserError, shown
@@ -34,25 +35,44 @@ class EarlyStopping:
 
 
 class TimeLimit:
-    """Stop when another epoch, as long as the longest one, would end after ``minutes``.
+    """Fit the number of epochs to the clock, so that the schedule comes to its end with the time.
+
+    After each epoch as many are planned as fit if each takes as long as the longest of the last three, and
+    the training stops where no other one does. A plan from measured steps alone is too long: it knows nothing
+    of what is beside them.
 
     Args:
         minutes: of the whole training, from its first step on; those before it was interrupted count.
+        most: epochs at most.
     """
 
-    def __init__(self, minutes: float) -> None:
+    def __init__(self, minutes: float, most: int) -> None:
         self.minutes = minutes
+        self.most = most
 
     def on_start(self, state: Fit) -> None:
         self.before = sum(row["seconds"] for row in state.history)
         self.started = self.last = time.monotonic()
-        self.longest = 0.0
+        self.paces: list[float] = []
 
     def on_epoch_end(self, state: Fit) -> None:
         now = time.monotonic()
-        self.longest, self.last = max(self.longest, now - self.last), now
-        if self.before + now - self.started + self.longest > 60 * self.minutes:
+        self.paces, self.last = [*self.paces[-2:], now - self.last], now
+        left = 60 * self.minutes - (self.before + now - self.started)
+        # The slowest process decides: all must stop together.
+        less, longest = _slowest(state, -left, max(self.paces))
+        if -less < longest and state.epoch < state.epochs:
             state.stop = f"another epoch would take longer than the {self.minutes:g} minutes"
+        else:
+            state.epochs = max(state.epoch, min(self.most, state.epoch + int(-less / longest)))
+
+
+def _slowest(state: Fit, *seconds: float) -> list[float]:
+    if state.fabric.world_size == 1:
+        return list(seconds)
+    own = torch.tensor(seconds, dtype=torch.float64, device=state.fabric.device)
+    found: list[float] = state.fabric.all_reduce(own, reduce_op="max").tolist()
+    return found
 
 
 class Metrics:
@@ -215,6 +235,8 @@ def snapshot(state: Fit) -> dict[str, Any]:
         "average": None if state.average is None else state.average.state_dict(),
         "precision": state.fabric.strategy.precision.state_dict(),
         "epoch": state.epoch,
+        "epochs": state.epochs,
+        "planned": state.planned,
         "batch": state.batch,
         "history": state.history,
         "best": state.best,
@@ -234,6 +256,9 @@ def restore(state: Fit, saved: dict[str, Any]) -> None:
         state.fabric.strategy.precision.load_state_dict(saved["precision"])
     device = state.fabric.device
     state.epoch, state.batch = saved["epoch"], saved["batch"]
+    # A clock's number of epochs stays, unless another one is asked for now.
+    if saved.get("planned") == state.planned:
+        state.epochs = saved["epochs"]
     state.history, state.best = saved["history"], saved["best"]
     # Checkpoints of earlier versions have no clock and no number of images.
     state.validated = saved.get("validated", 0)

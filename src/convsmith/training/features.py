@@ -14,6 +14,7 @@ from convsmith.data.batches import Batch, Batches
 from convsmith.data.pixels import free_memory
 from convsmith.data.scan import Track
 from convsmith.data.shuffle import generator
+from convsmith.errors import UserError
 from convsmith.nn import manners
 from convsmith.nn.stages import stages
 
@@ -75,6 +76,20 @@ def features(net: Any, images: Tensor) -> Tensor:
     return manners.features(net, images).float()
 
 
+def refuse_nonfinite(vectors: Tensor) -> None:
+    """Refuse features (N, D) that no classifier can be solved on.
+
+    Raises:
+        UserError: if any is NaN or infinite.
+    """
+    bad = int((~vectors.isfinite().all(1)).sum())
+    if bad:
+        raise UserError(
+            f"the net to start from gives NaN or infinite features for {bad:,} of {len(vectors):,} images: "
+            f"its weights are damaged, or the images aren't what it was trained on; start from another net"
+        )
+
+
 def probes(net: Any, feed: Batches) -> tuple[Tensor, Tensor]:
     """Inputs of the classifier of ``net`` (N, D), and of its last stage, for all images of ``feed``.
 
@@ -98,6 +113,7 @@ def probes(net: Any, feed: Batches) -> tuple[Tensor, Tensor]:
     finally:
         if handle is not None:
             handle.remove()
+    refuse_nonfinite(torch.cat(last))
     return torch.cat(last), torch.cat(before or last)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ WRAPPERS = (
     "ema_state_dict",
     "params_ema",
     "ema",
+    "shadow",
     "state_dict",
     "model_state_dict",
     "model_state",
@@ -37,8 +38,12 @@ WRAPPERS = (
     "weights",
     "params",
 )
-AVERAGES = WRAPPERS[:5]
+AVERAGES = WRAPPERS[:6]
+# Wrappers within wrappers that are looked into.
+DEEP = 4
 COUNTER = "num_batches_tracked"
+# What an average of the parameters lacks, where it is one of parameters alone.
+RUNNING = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -125,32 +130,39 @@ def _named(error: str) -> str:
 
 
 def _inside(content: Any, file: Path) -> Foreign:
-    """The innermost dictionary of tensors, by the keys under which trainers keep it."""
-    within: list[str] = []
-    while isinstance(content, Mapping):
-        key = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if key is None or (within and len(within) > 3):
-            break
-        within.append(key)
-        content = content[key]
+    """The dictionary of tensors that a trainer evaluates, by the keys under which trainers keep it.
+
+    An average that holds no tensors by name, or parameters alone, is completed from the weights beside it.
+    """
     if isinstance(content, Tensor):
         raise UserError(f"{shown(file)} holds one tensor, of shape {tuple(content.shape)}, not a whole net")
-    tensors = (
-        {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        if isinstance(content, Mapping)
-        else {}
-    )
-    if not tensors:
+    places = list(_places(content))
+    if not places:
         held = (
             f"the keys {', '.join(map(str, list(content)[:5]))}"
             if isinstance(content, Mapping)
-            else (f"a {type(content).__name__}")
+            else f"a {type(content).__name__}"
         )
         raise UserError(f"{shown(file)} holds no tensors by name, but {held}; give a state_dict")
-    plain = {name: value for name, value in tensors.items() if not value.is_quantized and not value.is_sparse}
-    if len(plain) < len(tensors):
+    first = places[0]
+    for other in places[1:]:
+        running = {key: v for key, v in other.tensors.items() if key.rpartition(".")[2] in RUNNING}
+        first = Foreign({**running, **first.tensors}, first.within)
+    if any(value.is_quantized or value.is_sparse for value in first.tensors.values()):
         raise UserError(f"{shown(file)} holds quantized or sparse tensors; give the weights as floats")
-    return Foreign(plain, tuple(within))
+    return first
+
+
+def _places(content: Any, within: tuple[str, ...] = ()) -> Iterator[Foreign]:
+    """Dictionaries of tensors, those first that :data:`WRAPPERS` names first; the outermost one last."""
+    if not isinstance(content, Mapping):
+        return
+    if len(within) < DEEP:
+        for key in WRAPPERS:
+            yield from _places(content.get(key), (*within, key))
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if any(value.ndim for value in tensors.values()):
+        yield Foreign(tensors, within)
 
 
 def named(found: Foreign, model: nn.Module, name: str) -> tuple[dict[str, Tensor], list[Finding]]:

@@ -17,7 +17,7 @@ from convsmith.nn import manners
 from convsmith.nn.ridge import ridge, temperature
 from convsmith.recipe import Plan
 from convsmith.training.assemble import assemble
-from convsmith.training.features import FeatureBatches
+from convsmith.training.features import FeatureBatches, refuse_nonfinite
 from convsmith.training.loop import Fit, Row, evaluated
 from convsmith.training.planning import Planned
 
@@ -121,6 +121,7 @@ def _is_even(plan: Plan) -> bool:
 def _solve_(classifier: nn.Module, feed: FeatureBatches, *, numbers: bool, even: bool) -> None:
     """Fit the classifier; unless it gives numbers, scale it to logits of least cross-entropy."""
     features, targets = feed.views[0], feed.targets[0]
+    refuse_nonfinite(features)
     weights = _even(targets) if even and targets.ndim == 1 else None
     found = ridge(features, targets, weights)
     factor = 1.0 if numbers else temperature(found.left_out, targets, weights)

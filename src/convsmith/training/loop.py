@@ -61,6 +61,8 @@ class Fit:
     freeze: Callable[[float], None] | None = None
     validate_every: int | None = None
     measure: Measure = field(default_factory=lambda: measure_of(None))
+    # Epochs that were planned before a clock changed ``epochs``.
+    planned: int = 0
     epoch: int = 0
     batch: int = 0
     history: list[Row] = field(default_factory=list)
@@ -83,6 +85,7 @@ class Fit:
     validated: int = 0
 
     def __post_init__(self) -> None:
+        self.planned = self.epochs
         # The schedule multiplies each group's initial rate; a resumed optimizer has it already.
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"] * group.get("scale", 1.0))

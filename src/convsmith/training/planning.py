@@ -52,6 +52,7 @@ class Planned:
     ``initial`` is the net that the training starts from, or None where it starts from scratch. ``features``
     (N, D) are those of all training images, where looking at them needed all. ``known`` is what was found out
     about the net to start from, and ``timing`` what the training costs here; None where it wasn't measured.
+    ``most`` is the number of epochs that a clock may make of it.
     """
 
     plan: Plan
@@ -63,6 +64,7 @@ class Planned:
     features: Tensor | None = None
     known: Source | None = None
     timing: Timing | None = None
+    most: int = 0
 
 
 def planned(
@@ -113,12 +115,13 @@ def planned(
     gaps = fill(recipe, dataset, known)
     plan, reasons = applied(recipe, gaps)
     timing = None
+    given = "epochs" in recipe.train.model_fields_set
+    trained = known.trained if known is not None else False
     if run is None and (timed or plan.train.minutes is not None):
         timing = timings.measured(plan, dataset, fabric, None if initial is None else initial.model)
-        given = "epochs" in recipe.train.model_fields_set
-        trained = known.trained if known is not None else False
         fits = timings.fitted(plan, timing, trained=trained, given=given)
         plan, reasons = changed(plan, fits), {**reasons, **reasons_of(fits)}
+        findings += timings.scarce(plan, timing, trained=trained)
     if plan.data.normalize.mean == "source":
         dataset = replace(dataset, normalizer=_normalizer(initial))
     return Planned(
@@ -131,6 +134,7 @@ def planned(
         last,
         known,
         timing,
+        plan.train.epochs if given else max(plan.train.epochs, timings.MOST[trained]),
     )
 
 

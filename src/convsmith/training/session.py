@@ -111,7 +111,7 @@ def train_into(
     if plan.train.early_stopping is not None:
         own.append(EarlyStopping(plan.train.early_stopping.patience))
     if plan.train.minutes is not None:
-        own.append(TimeLimit(plan.train.minutes))
+        own.append(TimeLimit(plan.train.minutes, ready.most))
     if plan.train.auto:
         own.append(Auto(_chance(plan, dataset)))
     if fabric.is_global_zero:

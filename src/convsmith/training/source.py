@@ -121,9 +121,22 @@ def initial(recipe: Recipe, dataset: Dataset, module: nn.Module | None = None) -
         return Initial(build(recipe.model, dataset))
     else:
         found = _sourced(recipe, dataset, recipe.train.start_from)
+    _refuse_nonfinite(found.model, shown(recipe.train.start_from or "the given module"))
     if found.new_head:
         zero_init_(found.model)
     return found
+
+
+def _refuse_nonfinite(model: nn.Module, name: str) -> None:
+    """Refuse a source whose weights, or running statistics, are NaN or infinite."""
+    statistics = ((key, v) for key, v in model.named_buffers() if "running_" in key)
+    for key, tensor in (*model.named_parameters(), *statistics):
+        if not bool(tensor.isfinite().all()):
+            count = int((~tensor.isfinite()).sum())
+            raise UserError(
+                f"{name}: {key} has {count:,} values of {tensor.numel():,} that are NaN or infinite, as a "
+                f"training that diverged leaves them; take weights from before, or others"
+            )
 
 
 def _as_it_is(source: str, dataset: Dataset) -> Initial:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from convsmith.advice.choice import Choice
 from convsmith.advice.machine import Estimate, estimate
 from convsmith.advice.rate import tuned
 from convsmith.data.dataset import Dataset
+from convsmith.findings import Finding
 from convsmith.nn.probe import evaluating
 from convsmith.nn.stages import stages
 from convsmith.recipe import Plan
@@ -24,6 +26,8 @@ from convsmith.training.finetune import freezer
 
 # Most epochs that more minutes may buy: of a trained net, and from scratch.
 MOST = {True: 30, False: 100}
+# Updates below which random weights stay what they are, and as many as are proposed then.
+FEW, ENOUGH = 300, 1000
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,26 @@ def fitted(plan: Plan, timing: Timing, *, trained: bool, given: bool) -> list[Ch
     return [
         Choice(
             "train.epochs", epochs, f"as many as fit into {minutes:g} minutes here, at most {MOST[trained]}"
+        )
+    ]
+
+
+def scarce(plan: Plan, timing: Timing, *, trained: bool) -> list[Finding]:
+    """Finding about minutes that are too few for random weights to learn."""
+    minutes, updates = plan.train.minutes, plan.train.epochs * timing.step.updates
+    if minutes is None or trained or plan.train.head_first or updates >= FEW:
+        return []
+    wanted = timing.seconds(math.ceil(ENOUGH / max(1, timing.step.updates))) / 60
+    return [
+        Finding(
+            seen=f"{minutes:g} minutes are enough for {plan.train.epochs} epochs of "
+            f"{timing.step.updates} updates, from random weights",
+            means="the net may hardly learn",
+            change=f"give it time (`train.minutes={max(1, math.ceil(wanted))}`), a smaller net or smaller "
+            f"images (`data.size`), or trained weights (`train.start_from`)",
+            why="a net learns by updates, and few images make few of them an epoch",
+            source="Hoffer et al. 2017, on updates instead of epochs",
+            name="few_minutes",
         )
     ]
 

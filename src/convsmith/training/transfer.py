@@ -102,10 +102,68 @@ def copy_weights_(
             f"`start_from={shown(source)}` doesn't fit this net: {strange[0]} is missing or of another "
             f"shape; name the source's own net with `model`, or another source"
         )
+    if not grown and not isinstance(model, FullyConvolutional):
+        findings += _left_over(tensors, own, shown(source))
+    findings += _fresh_statistics(fitting, own, shown(source))
     model.load_state_dict({**own, **fitting})
     if new_head:
         findings.append(head_finding(new_head, shown(source)))
     return findings, bool(new_head)
+
+
+def _left_over(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str) -> list[Finding]:
+    """Finding about layers of the source that the net lacks; those beside its own ones only.
+
+    Raises:
+        UserError: if the source has more layers in the modules of the net, or in a row with them: then it is
+            a deeper net, whose first layers alone would be taken.
+    """
+    # A counter, as some profilers leave in each layer, is no layer.
+    left = [key for key, v in tensors.items() if key not in own and v.is_floating_point() and v.numel() > 1]
+    rows = {_row(key) for key in own}
+    deeper = [key for key in left if _row(key) in rows]
+    if deeper:
+        raise UserError(
+            f"`start_from={source}` holds another net, with layers that this one lacks: {_some(deeper)}; "
+            f"name the source's own net with `model`"
+        )
+    if not left:
+        return []
+    return [
+        Finding(
+            seen=f"{source}: {len(left)} tensors are left out, of layers that this net lacks: {_some(left)}",
+            name="weights_left_out",
+        )
+    ]
+
+
+def _row(name: str) -> str:
+    """The outermost module of a weight, without its number: of layer1.0.conv it is layer."""
+    return name.partition(".")[0].rstrip("0123456789")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _fresh_statistics(fitting: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str) -> list[Finding]:
+    """Finding about running statistics that the source lacks."""
+    fresh = [key for key in own if key.endswith("running_var") and key not in fitting]
+    scaled = [key for key in fresh if key.replace("running_var", "weight") in fitting]
+    if not scaled:
+        return []
+    return [
+        Finding(
+            seen=f"{source} lacks the running statistics of {len(scaled)} normalizations ({_some(scaled)}): "
+            f"they begin anew",
+            means="before its first epoch the net answers like an untrained one; frozen layers stay so",
+            change="give a file with them (a whole state_dict), or train all layers: "
+            "`train.finetune=all_stages`",
+            why="a normalization in evaluation uses what it has counted in training",
+            source="Ioffe & Szegedy 2015",
+            name="statistics_missing",
+        )
+    ]
 
 
 def _names_of(model: nn.Module, parameters: set[int]) -> set[str]:

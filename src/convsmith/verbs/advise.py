@@ -113,26 +113,23 @@ def _shape(dataset: Dataset) -> list[Finding]:
 
 
 def _labels(dataset: Dataset, ready: Any, state: Any) -> list[Finding]:
-    """Doubtful labels, by the source's features where there is a source, else by the pixels."""
+    """Doubtful labels, by the pixels and, where there is a source, by what two of its depths see."""
     import torch
 
     from convsmith.advice import labels
-    from convsmith.training.features import features
+    from convsmith.training.features import probes
 
     if dataset.encoding is not None:
         return []
     train = dataset.train
     rows = torch.linspace(0, len(train) - 1, min(LABELS, len(train))).long()
+    (pixels,) = train.store.stream([train.rows[rows]])
+    images = pixels.float().permute(0, 3, 1, 2)
+    side = min(16, images.shape[2])
+    small = torch.nn.functional.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+    looks = [small.flatten(1)]
     if ready.initial is not None:
-        feed = state.train.sample(LABELS)
-        net = state.task.model.eval()
-        vectors = torch.cat([features(net, batch.images).cpu() for batch in feed.epoch(0)])
-    else:
-        (pixels,) = train.store.stream([train.rows[rows]])
-        images = pixels.float().permute(0, 3, 1, 2)
-        side = min(16, images.shape[2])
-        small = torch.nn.functional.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
-        vectors = small.flatten(1)
+        looks += probes(state.task.model.eval(), state.train.sample(LABELS))
     own = [item for item in dataset.items if item.split == "train"]
     items = [own[row] for row in rows.tolist()]
-    return labels.findings(vectors.numpy(), train.targets[rows].numpy(), items, ready.plan.train.seed)
+    return labels.findings([look.numpy() for look in looks], train.targets[rows].numpy(), items)

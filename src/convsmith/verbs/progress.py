@@ -48,9 +48,11 @@ class TrainingProgress:
     def __init__(self) -> None:
         self.shown = 0.0
         self.told, self.batches = False, 0
+        self.minutes: float | None = None
         self.progress: Progress | None = None
 
     def on_planned(self, ready: Any) -> None:
+        self.minutes = ready.plan.train.minutes
         for line in begins(ready):
             self._say(line)
 
@@ -80,7 +82,7 @@ class TrainingProgress:
         seconds = time.monotonic() - self.started
         if not self.told and seconds > MEASURED:
             self.told = True
-            self._say(expected(state, seconds / self.batches))
+            self._say(expected(state, seconds / self.batches, self.minutes))
         if self.progress is None or time.monotonic() - self.shown < 0.25:
             return
         self.shown = time.monotonic()
@@ -92,6 +94,7 @@ class TrainingProgress:
         measure = figure(state.measure, float(sums[f"train_{state.measure.name}"]) / count)
         self.progress.update(
             self.task,
+            total=state.epochs * self.length,
             completed=state.epoch * self.length + state.batch,
             epoch=f"{state.epoch + 1}/{state.epochs}",
             figures=f"loss {loss:.4f}  {state.measure.name} {measure}  "
@@ -132,19 +135,27 @@ def begins(ready: Any) -> list[str]:
         why = reasons.get("train.finetune")
         much = f"{plan.train.epochs} epochs" if plan.train.epochs else "solved at once"
         lines.append(f"fine-tuning: {way}, {much}{f': {why}' if why else ''}")
-    return lines
+    # What is said at the end comes too late for minutes that are too few.
+    return lines + [f"note: {finding}" for finding in ready.findings if finding.name == "few_minutes"]
 
 
-def expected(state: Any, seconds: float) -> str:
-    """The time of the epochs to come at so many seconds a batch; one of validation costs a third."""
+def expected(state: Any, seconds: float, minutes: float | None = None) -> str:
+    """The time of the epochs to come at so many seconds a batch; one of validation costs a third.
+
+    Args:
+        state: of the training.
+        seconds: of one batch.
+        minutes: that the training may take; None for as many as it needs.
+    """
     from convsmith.training.timing import words
 
     epochs = state.epochs - state.epoch
-    batches = len(state.train) + len(state.val) / 3
-    return (
-        f"about {words(epochs * batches * seconds)} for {epochs} epochs; Ctrl-C ends the training early, and "
-        f"the best epoch so far stays"
-    )
+    epoch = (len(state.train) + len(state.val) / 3) * seconds
+    if minutes is not None and epochs * epoch > 60 * minutes:
+        time = f"{words(60 * minutes)}, in which about {max(1, int(60 * minutes / epoch))} epochs fit"
+    else:
+        time = f"about {words(epochs * epoch)} for {epochs} epochs"
+    return f"{time}; Ctrl-C ends the training early, and the best epoch so far stays"
 
 
 def figure(measure: Any, value: float) -> str:
