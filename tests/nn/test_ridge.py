@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
-from convsmith.nn.ridge import PENALTIES, ridge, temperature
+from convsmith.nn import ridge as ridges
+from convsmith.nn.ridge import PENALTIES, Moments, ridge, temperature
 
 
 def drawn(images: int, width: int, classes: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -92,3 +93,31 @@ def test_so_many_images_without_a_mistake_are_not_certain() -> None:
     answers = torch.eye(2)[torch.arange(20) % 2].double()
     sure = (answers * temperature(answers, torch.arange(20) % 2)).softmax(1).max()
     assert float(sure) == pytest.approx(21 / 22, abs=1e-3), "Platt's (N + 1) / (N + 2)"
+
+
+def test_a_part_of_the_images_left_out_chooses_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = drawn(3000, 20)
+    weights = torch.rand(3000, generator=torch.Generator().manual_seed(4)) + 0.5
+    whole = ridge(x, y, weights)
+    monkeypatch.setattr(ridges, "LOOKED_AT", 700)
+    part = ridge(x, y, weights)
+    assert whole.penalty / 3.2 < part.penalty < 3.2 * whole.penalty, "a step of the grid"
+    assert len(part.rows) == 700
+    same = part.left_out.argmax(1) == whole.left_out[part.rows].argmax(1)
+    assert same.double().mean() > 0.99
+    # With the same penalty the answers are the same: each by all images but itself.
+    monkeypatch.setattr(ridges, "PENALTIES", (1e-3,))
+    part = ridge(x, y, weights)
+    monkeypatch.setattr(ridges, "LOOKED_AT", 3000)
+    torch.testing.assert_close(part.left_out, ridge(x, y, weights).left_out[part.rows])
+
+
+def test_sums_of_parts_are_the_sums_of_all() -> None:
+    """Features far from zero, whose squares about zero would cancel in few digits, in parts of any size."""
+    x, y = drawn(400, 10)
+    x = x + 1e4
+    moments = Moments(y)
+    for part in x.split([1, 7, 192, 200]):
+        moments.add(part)
+    torch.testing.assert_close(moments.solved().weight, ridge(x, y).weight, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(moments.solved().left_out, ridge(x, y).left_out, rtol=1e-6, atol=1e-6)

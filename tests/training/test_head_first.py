@@ -12,6 +12,7 @@ from PIL import Image
 import convsmith as cs
 from convsmith.nn.ridge import ridge
 from convsmith.run.directory import RunDirectory
+from convsmith.training import features
 from convsmith.training.features import refuse_nonfinite
 
 WORDS = ["model.resnet20.width=4", "data.batch_size=16", "data.augment={}", "train.device=cpu"]
@@ -59,11 +60,11 @@ def test_the_classifier_is_the_ridge_regression_on_the_nets_features(
     pixels = torch.stack([torch.as_tensor(model.read(images / row["path"])) for row in own])
     with torch.no_grad():
         net = model.module
-        features = net.forward_head(net.forward_features(model.pipeline.normalized(pixels)), pre_logits=True)
-        logits = net.fc(features)
+        vectors = net.forward_head(net.forward_features(model.pipeline.normalized(pixels)), pre_logits=True)
+        logits = net.fc(vectors)
     targets = torch.tensor([model.classes.index(row["label"]) for row in own])
-    found = ridge(features, targets)
-    answers = features.double() @ found.weight.T + found.bias
+    found = ridge(vectors, targets)
+    answers = vectors.double() @ found.weight.T + found.bias
     scale = (logits.double() * answers).sum() / answers.square().sum()
     torch.testing.assert_close(logits.double(), scale * answers, rtol=1e-3, atol=1e-3)
 
@@ -123,3 +124,19 @@ def test_features_that_are_not_finite_are_refused() -> None:
     vectors[2, 1] = math.inf
     with pytest.raises(cs.UserError, match="NaN or infinite features for 1 of 5 images"):
         refuse_nonfinite(vectors)
+
+
+@pytest.mark.parametrize("words", [["train.finetune=head"], ["train.finetune=all_stages", "train.epochs=1"]])
+def test_features_that_dont_fit_into_memory_give_the_same_classifier(
+    source: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    words = [*WORDS[1:], "data.size=8", "optimizer.sgd.lr=1e-9", "data.sampler=class_balanced", *words]
+    kept = cs.train(images, out=tmp_path / "kept", start_from=str(source), set=words)
+    monkeypatch.setattr(features, "free", lambda _: 0)
+    streamed = cs.train(images, out=tmp_path / "streamed", start_from=str(source), set=words)
+    one, other = (cs.load(run).module.fc.weight for run in (kept, streamed))
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    first, second = (RunDirectory(tmp_path / name).read_metrics()[0] for name in ("kept", "streamed"))
+    assert first["epoch"] == second["epoch"] == 0
+    assert first["val_loss"] == pytest.approx(second["val_loss"], rel=1e-4)
+    assert first["train_loss"] == pytest.approx(second["train_loss"], rel=1e-4)

@@ -10,19 +10,24 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from convsmith.data.batches import Batches
 from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track
 from convsmith.errors import UserError
 from convsmith.nn import manners
-from convsmith.nn.ridge import ridge, temperature
+from convsmith.nn.probe import evaluating
+from convsmith.nn.ridge import Moments, Ridge, ridge, temperature
 from convsmith.recipe import Plan
 from convsmith.training.assemble import assemble
-from convsmith.training.features import FeatureBatches, refuse_nonfinite
-from convsmith.training.loop import Fit, Row, evaluated
+from convsmith.training.features import FeatureBatches, possible, refuse_nonfinite
+from convsmith.training.features import features as features_of
+from convsmith.training.loop import Feed, Fit, Row, evaluated
 from convsmith.training.planning import Planned
 
 # Terms under which every class counts alike.
 EVEN = {"logit_adjustment", "weighted_cross_entropy"}
+# Training images that the solved classifier is evaluated on, where their features weren't kept.
+SAMPLE = 2000
 
 
 @dataclass(frozen=True)
@@ -55,17 +60,23 @@ def solve_head_(
         known: features of all training images (N, D), if they were computed already.
 
     Returns:
-        None if the features don't fit into memory, or the classifier isn't linear. The net is as before then.
+        None if the classifier isn't linear, or if the features don't fit into memory in a training of
+        several processes. The net is as before then.
     """
     started = time.perf_counter()
     learns = {parameter: parameter.requires_grad for parameter in net.parameters()}
     try:
         state = assemble(_alone(plan), dataset, fabric, net, track, _features(dataset, known))
-        if not isinstance(state.train, FeatureBatches) or not isinstance(state.val, FeatureBatches):
+        train, val = state.train, state.val
+        if isinstance(train, FeatureBatches) and isinstance(val, FeatureBatches):
+            _set_(net, train, plan, dataset)
+            row = _row(state, train, train.views.shape[1], started)
+            return Solved(row, {"train": train, "val": val})
+        if not possible(net) or fabric.world_size > 1:
             return None
-        _solve_(manners.classifier(net), state.train, numbers=dataset.kind == "numbers", even=_is_even(plan))
-        row = _row(state, state.train, time.perf_counter() - started)
-        return Solved(row, {"train": state.train, "val": state.val})
+        assert isinstance(train, Batches)
+        _set_from_images_(net, train, plan, dataset, track)
+        return Solved(_row(state, train.sample(SAMPLE), len(dataset.train), started), {})
     finally:
         for parameter, learned in learns.items():
             parameter.requires_grad_(learned)
@@ -82,7 +93,7 @@ def solved_first(ready: Planned, plan: Plan, net: nn.Module | None, track: Track
     if wanted and net is not None:
         found = solve_head_(plan, ready.dataset, ready.fabric, net, track, ready.features)
     if found is None and plan.train.epochs == 0:
-        why = "the features don't fit into memory" if wanted else "no classifier is solved"
+        why = "the classifier of this net isn't solved" if wanted else "no classifier is solved"
         raise UserError(f"`train.epochs=0` trains nothing, and {why}; set `train.epochs=40`")
     return found
 
@@ -117,17 +128,42 @@ def _is_even(plan: Plan) -> bool:
     return bool(EVEN & set(plan.objective)) or plan.data.sampler not in ("shuffle", {"shuffle": {}})
 
 
-@torch.no_grad()
-def _solve_(classifier: nn.Module, feed: FeatureBatches, *, numbers: bool, even: bool) -> None:
-    """Fit the classifier; unless it gives numbers, scale it to logits of least cross-entropy."""
+def _set_(net: nn.Module, feed: FeatureBatches, plan: Plan, dataset: Dataset) -> None:
+    """Set the classifier by features that are in memory."""
     features, targets = feed.views[0], feed.targets[0]
     refuse_nonfinite(features)
-    weights = _even(targets) if even and targets.ndim == 1 else None
-    found = ridge(features, targets, weights)
-    factor = 1.0 if numbers else temperature(found.left_out, targets, weights)
-    classifier.weight.copy_(factor * found.weight)  # type: ignore[operator]
+    weights = _weights(plan, targets)
+    _write_(net, ridge(features, targets, weights), targets, weights, numbers=dataset.kind == "numbers")
+
+
+def _set_from_images_(net: nn.Module, feed: Batches, plan: Plan, dataset: Dataset, track: Track[Any]) -> None:
+    """Set the classifier by features that don't fit into memory: each batch's are counted and forgotten."""
+    plain = feed.in_order(plain=True)
+    targets = feed.split.targets.cpu()
+    weights = _weights(plan, targets)
+    moments = Moments(targets, weights)
+    with evaluating(net):
+        for batch in track(plain.epoch(0), len(plain), "Features"):
+            found = features_of(net, batch.images).cpu()
+            refuse_nonfinite(found)
+            moments.add(found)
+    _write_(net, moments.solved(), targets, weights, numbers=dataset.kind == "numbers")
+
+
+@torch.no_grad()
+def _write_(net: nn.Module, found: Ridge, targets: Tensor, weights: Tensor | None, *, numbers: bool) -> None:
+    """Take a solution; unless it gives numbers, scaled to logits of least cross-entropy."""
+    classifier: Any = manners.classifier(net)
+    own = None if weights is None else weights[found.rows]
+    factor = 1.0 if numbers else temperature(found.left_out, targets[found.rows], own)
+    classifier.weight.copy_(factor * found.weight)
     if classifier.bias is not None:
-        classifier.bias.copy_(factor * found.bias)  # type: ignore[operator]
+        classifier.bias.copy_(factor * found.bias)
+
+
+def _weights(plan: Plan, targets: Tensor) -> Tensor | None:
+    """Weights (N,) of the images where the plan asks for classes that count alike."""
+    return _even(targets) if _is_even(plan) and targets.ndim == 1 else None
 
 
 def _even(targets: Tensor) -> Tensor:
@@ -136,13 +172,14 @@ def _even(targets: Tensor) -> Tensor:
     return (1 / counts.double())[targets]
 
 
-def _row(state: Fit, feed: FeatureBatches, seconds: float) -> Row:
-    """The row of metrics.csv for a classifier that was solved, by one pass over the cached features."""
+def _row(state: Fit, feed: Feed, images: int, started: float) -> Row:
+    """The row of metrics.csv for a classifier that was solved, by one pass over what ``feed`` has."""
+    seconds = time.perf_counter() - started
     return {
         "epoch": 0,
         "lr": 0.0,
         **evaluated(state, feed, "train"),
         **evaluated(state, state.val, "val"),
-        "images_per_second": feed.views.shape[1] / seconds,
+        "images_per_second": images / seconds,
         "seconds": seconds,
     }
