@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 import convsmith as cs
 from conftest import make_images
 from convsmith import recipe as recipes
-from convsmith.advice.pretrained import LADDER, LEAST, SIDE, side
+from convsmith.advice.pretrained import LADDER, LEAST, SIDE, rung, side
 from convsmith.inference.model_file import tensors_of
 from convsmith.models import trained_weights
 from convsmith.run.directory import RunDirectory
@@ -69,21 +69,44 @@ def test_a_net_of_photographs_gets_images_that_it_can_halve() -> None:
     assert side(recipes.load(None, ["model=resnet20"]), 96) is None
 
 
-@pytest.mark.usefixtures("nowhere")
-def test_weights_in_the_cache_are_taken(
-    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A cache as Hugging Face's library keeps it, with weights of the right shapes; images in grey."""
-    hub = tmp_path / "hub"
-    place = hub / f"models--timm--{LADDER[0][0]}.in1k"
+def cached(hub: Path, name: str) -> dict[str, torch.Tensor]:
+    """A cache as Hugging Face's library keeps it, with random weights of the right shapes."""
+    place = hub / f"models--timm--{name}.in1k"
     (place / "refs").mkdir(parents=True)
     (place / "refs/main").write_text("0" * 40)
     snapshot = place / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
     torch.manual_seed(3)
-    weights = timm.create_model(LADDER[0][0]).state_dict()
+    weights: dict[str, torch.Tensor] = timm.create_model(name).state_dict()
     save_file(weights, snapshot / "model.safetensors")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub))
+    return weights
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_more_minutes_buy_a_larger_net_where_its_weights_are(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for name, _, _ in LADDER[:2]:
+        cached(tmp_path, name)
+    costs = [cost for _, _, cost in LADDER]
+    assert [rung(spare) for spare in (0.1, 1.01 * costs[1] / costs[0], 99)] == [0, 1, 1]
+    few, many = (cs.advise(photographs, minutes=time, set=["train.device=cpu"]) for time in (1e-3, 1e3))
+    assert few["reasons"]["model"].endswith("the smallest and quickest net with ImageNet's weights first")
+    assert f"start_from: timm:{LADDER[0][0]}" in few["recipe"]
+    assert "the minutes are enough for this one" in many["reasons"]["model"]
+    assert f"start_from: timm:{LADDER[1][0]}" in many["recipe"]
+    named = cs.advise(photographs, start_from=NET, minutes=1e3, set=["train.device=cpu"])
+    assert f"start_from: {NET}" in named["recipe"], "what was asked for stays"
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_weights_in_the_cache_are_taken(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By images in grey."""
+    weights = cached(tmp_path / "hub", LADDER[0][0])
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     for file in photographs.rglob("*.png"):
         target = tmp_path / "grey" / file.parent.name / file.name
         target.parent.mkdir(parents=True, exist_ok=True)

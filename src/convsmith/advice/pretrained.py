@@ -53,10 +53,29 @@ def side(recipe: Recipe, own: int) -> tuple[int, str] | None:
     return SIDE, f"enlarged to {SIDE}, since a net that was trained on photographs halves its maps five times"
 
 
-def choose(recipe: Recipe, dataset: Dataset) -> tuple[list[Choice], list[Finding]]:
+def rung(spare: float) -> int:
+    """The largest net of :data:`LADDER` that fits where the first one leaves time, by its place.
+
+    Args:
+        spare: how many times the first net's training fits into the time that there is.
+
+    >>> rung(1.0), rung(0.2)
+    (0, 0)
+    """
+    first = LADDER[0][2]
+    fits = (place for place, (_, _, cost) in enumerate(LADDER) if place and cost / first <= spare)
+    return max((place for place in fits if weights.find(LADDER[place][0]) is not None), default=0)
+
+
+def choose(recipe: Recipe, dataset: Dataset, place: int = 0) -> tuple[list[Choice], list[Finding]]:
     """Choose ImageNet's weights for pictures of at least 64 pixels, from wherever they can be had.
 
     The hub is asked only if the weights aren't on this machine.
+
+    Args:
+        recipe: which may name a net already.
+        dataset: the images.
+        place: of the net in :data:`LADDER`.
 
     Returns:
         choices, and a finding where there are no weights; both empty where net or source are chosen
@@ -64,23 +83,21 @@ def choose(recipe: Recipe, dataset: Dataset) -> tuple[list[Choice], list[Finding
     """
     if not is_open(recipe, dataset):
         return [], []
-    architecture = LADDER[0][0]
+    architecture, accuracy, _ = LADDER[place]
     found = weights.find(architecture)
     if found is None:
         return [], [_without(dataset)]
-    return _from(found, dataset), []
+    which = (
+        f"the minutes are enough for this one, with {accuracy}% of ImageNet right instead of {LADDER[0][1]}%"
+        if place
+        else "the smallest and quickest net with ImageNet's weights first"
+    )
+    return _from(found, f"images of {dataset.size} pixels: {which}"), []
 
 
-def _from(found: Weights, dataset: Dataset) -> list[Choice]:
+def _from(found: Weights, why: str) -> list[Choice]:
     name = f"timm:{found.architecture}"
-    return [
-        Choice("train.start_from", name, f"{WHY} ({SOURCE}): {found}"),
-        Choice(
-            "model",
-            name,
-            f"images of {dataset.size} pixels: the smallest and quickest net with ImageNet's weights first",
-        ),
-    ]
+    return [Choice("train.start_from", name, f"{WHY} ({SOURCE}): {found}"), Choice("model", name, why)]
 
 
 def _without(dataset: Dataset) -> Finding:

@@ -89,6 +89,30 @@ def planned(
     Raises:
         UserError: on whatever is wrong with data, recipe or machine.
     """
+    ready = _planned(recipe, module=module, run=run, dataset=dataset, track=track, timed=timed)
+    minutes = ready.plan.train.minutes
+    if module is not None or minutes is None or ready.timing is None or ready.known is None:
+        return ready
+    if not pretrained.is_open(recipe, ready.dataset):
+        return ready
+    longest = timings.MOST[True] if ready.plan.train.epochs else 0
+    place = pretrained.rung(60 * minutes / max(1e-9, ready.timing.seconds(longest)))
+    if not place:
+        return ready
+    return _planned(recipe, run=run, dataset=ready.dataset, track=track, timed=timed, place=place)
+
+
+def _planned(
+    recipe: Recipe,
+    *,
+    module: nn.Module | None = None,
+    run: RunDirectory | None,
+    dataset: Dataset | None,
+    track: Track[Any],
+    timed: bool,
+    place: int = 0,
+) -> Planned:
+    """See :func:`planned`, with the pretrained net at a place of the ladder."""
     accelerator = pick_device(recipe.train.device)
     if accelerator == "cpu" and recipe.train.allocator == "auto":
         keep_freed_memory()
@@ -99,7 +123,7 @@ def planned(
     dataset = dataset if dataset is not None else _dataset(recipe, fabric, module, track)
     findings = [*recipe.notes]
     if module is None:
-        weights, found = pretrained.choose(recipe, dataset)
+        weights, found = pretrained.choose(recipe, dataset, place)
         findings += found
         recipe, choices = changed(recipe, weights), [*choices, *weights]
     net = source.architecture(recipe, dataset.size, module)
@@ -119,6 +143,8 @@ def planned(
     trained = known.trained if known is not None else False
     if run is None and (timed or plan.train.minutes is not None):
         timing = timings.measured(plan, dataset, fabric, None if initial is None else initial.model)
+        if fabric.world_size > 1:  # all must plan as many epochs
+            timing = fabric.broadcast(timing)
         fits = timings.fitted(plan, timing, trained=trained, given=given)
         plan, reasons = changed(plan, fits), {**reasons, **reasons_of(fits)}
         findings += timings.scarce(plan, timing, trained=trained)
