@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+# Names that are listed in a sentence.
+MOST = 20
+
 
 class UserError(ValueError):
     """A mistake that the user can mend; the command line prints it and exits with code 2.
@@ -51,20 +54,21 @@ class Interrupted(KeyboardInterrupt):
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """End of a sentence that offers the most similar of ``choices``, or lists them all.
+    """End of a sentence that offers the most similar of ``choices``, or lists them, at most twenty.
 
     >>> nearest("lenet", ["lenet5", "resnet20"])
     "; did you mean 'lenet5'?"
     >>> nearest("x", ["a", "b"])
-    '; choose from a, b.'
+    '; choose from a, b'
     """
     known = sorted(set(choices))
     if not known:
-        return "; there is nothing to choose from."
+        return "; there is nothing to choose from"
     close = difflib.get_close_matches(str(word).lower(), known, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; choose from {', '.join(known)}."
+    more = f" and {len(known) - MOST} more" if len(known) > MOST else ""
+    return f"; choose from {', '.join(known[:MOST])}{more}"
 
 
 def shown(path: str | Path) -> str:

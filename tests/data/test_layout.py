@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from convsmith.data.layout import find
+from convsmith.data.layout import empty_classes, find
 from convsmith.errors import UserError, shown
 
 
@@ -82,3 +82,16 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     touch(tmp_path / "cat/1.png")
     (tmp_path / "cat/again").symlink_to(tmp_path / "cat")
     assert found(tmp_path) == {("1.png", "cat", None)}
+
+
+@pytest.mark.parametrize("splits", [[""], ["train", "valid"]])
+def test_folders_without_images_are_named(tmp_path: Path, splits: list[str]) -> None:
+    for split in splits:
+        for label in ("a", "b"):
+            (tmp_path / split / label).mkdir(parents=True)
+            (tmp_path / split / label / "1.png").touch()
+    (tmp_path / splits[0] / "c").mkdir()
+    assert empty_classes(tmp_path, find(tmp_path)) == [str(Path(splits[0], "c"))]
+    (tmp_path / splits[0] / "c" / "deep").mkdir()
+    (tmp_path / splits[0] / "c" / "deep" / "1.png").touch()
+    assert empty_classes(tmp_path, find(tmp_path)) == []

@@ -98,3 +98,10 @@ def test_digest_is_of_the_content(tmp_path: Path) -> None:
     assert a == b
     assert a.digest != c.digest
     assert decode(tmp_path / "b.PNG", 4, 3).shape == (4, 4, 3)
+
+
+def test_all_broken_files_are_one_finding() -> None:
+    broken = [Broken(Path(f"{n}.png"), reason) for n, reason in enumerate(("empty file", "not an image") * 3)]
+    (found,) = broken_findings(broken)
+    assert found.seen.startswith("6 files left out: empty file: 0.png, 2.png, 4.png; not an image: 1.png")
+    assert broken_findings([]) == []

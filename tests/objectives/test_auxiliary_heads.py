@@ -119,3 +119,9 @@ def _plain() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
     )
+
+
+def test_another_nets_layers_are_answered_with_the_parts_of_this_one() -> None:
+    resnet = catalog.build("model", "resnet20", num_classes=3, in_channels=3, size=12)
+    with pytest.raises(UserError, match="'inception4a'; choose from conv1, layer1, layer2, layer3; name"):
+        AuxiliaryHeads(resnet, SHAPE, 3)

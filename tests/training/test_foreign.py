@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,13 @@ def test_a_cut_file_is_damaged(state: dict[str, Tensor], tmp_path: Path) -> None
 
 def test_a_script_is_a_program(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), tmp_path / "w.pt")
-    with pytest.raises(UserError, match="TorchScript program"):
+    with warnings.catch_warnings(action="error"), pytest.raises(UserError, match="TorchScript program"):
+        opened(tmp_path / "w.pt")
+
+
+def test_a_newer_pickle_is_said_to_be_one(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "w.pt", pickle_protocol=4)
+    with warnings.catch_warnings(action="error"), pytest.raises(UserError, match="newer protocol than torch"):
         opened(tmp_path / "w.pt")
 
 

@@ -3,14 +3,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from convsmith.verbs.disk import save_arrays
+import convsmith as cs
+from convsmith.verbs.disk import new_file, save_arrays
 
 CODE = """
 import resource, sys
@@ -69,3 +70,29 @@ def test_an_error_between_two_parts_leaves_the_old_file(tmp_path: Path) -> None:
         save_arrays(file, ("x", 4, parts()))
     assert file.read_bytes() == b"old"
     assert [own.name for own in tmp_path.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda out: cs.advise("nowhere", write=out),
+        lambda out: cs.lr_range("nowhere", out=out),
+        lambda out: cs.augment("nowhere", out=out),
+        lambda out: cs.compare(["nowhere"], out=out),
+        lambda out: cs.features("nowhere", "fc", out),
+        lambda out: cs.response_maps("nowhere", out),
+    ],
+)
+def test_a_file_that_is_there_is_never_replaced(tmp_path: Path, verb: Callable[[Path], Any]) -> None:
+    """It is refused before anything is read, so that no work is lost either."""
+    theirs = tmp_path / "mine.txt"
+    theirs.write_text("hours of work")
+    with pytest.raises(cs.UserError, match=r"mine\.txt is there already; choose another name, or delete it"):
+        verb(theirs)
+    assert theirs.read_text() == "hours of work"
+    with pytest.raises(cs.UserError, match="nowhere"):
+        verb(tmp_path / "new.txt")
+
+
+def test_a_device_is_no_file_to_lose() -> None:
+    assert new_file("/dev/null") == Path("/dev/null")

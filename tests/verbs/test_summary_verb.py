@@ -48,7 +48,7 @@ def test_it_prints_as_a_table(saved: Path) -> None:
 def test_refusals(saved: Path) -> None:
     with pytest.raises(cs.UserError, match="say for which images"):
         cs.summary(nn.Conv2d(1, 2, 3))
-    with pytest.raises(cs.UserError, match="can't take images of 3x32x32"):
+    with pytest.raises(cs.UserError, match="3x32x32: its first layer reads 1 channels; give 1x32x32"):
         cs.summary(nn.Conv2d(1, 2, 3), (3, 32, 32))
     with pytest.raises(cs.UserError, match=r"there is no run or model file runs/gone"):
         cs.summary("runs/gone")
@@ -92,7 +92,7 @@ def test_options_of_a_stored_net_keep_its_classes_and_images(tmp_path: Path) -> 
             ["vgg11", "--set", "model.resnet20.width=4"],
             "--set is about the net resnet20, and the net is vgg11",
         ),
-        ([], "neither words nor recipe name a net"),
+        ([], "name what to list: a net (convsmith summary resnet20), a run, a model file"),
         (["--recipe", "gone.yaml"], "cannot read the recipe gone.yaml"),
         (["{net}", "--recipe", "gone.yaml"], "has a net already; name the run or a --recipe, not both"),
     ],
@@ -120,3 +120,10 @@ def test_a_net_without_a_name_has_no_options(tmp_path: Path) -> None:
         cs.summary(tmp_path / "net", set=["model.resnet20.width=4"])
     with pytest.raises(cs.UserError, match="a module's layers are what they are"):
         cs.summary(net, (1, 8, 8), set=["model.resnet20.width=4"])
+
+
+def test_a_whole_section_is_a_net_by_name() -> None:
+    text = "{with_convolution: {model: resnet20, convolution: deformable}}"
+    section = {"with_convolution": {"model": "resnet20", "convolution": "deformable"}}
+    assert cs.summary(text).rows == cs.summary(recipe={"model": section}).rows
+    assert cs.summary(text).parameters > cs.summary("resnet20").parameters

@@ -8,10 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import binom
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from convsmith.nn.ridge import ridge
 
@@ -141,17 +137,3 @@ def sampled(targets: Any, count: int = PROBED, seed: int = 0) -> Any:
     order = order[np.argsort(targets[order], kind="stable")]
     starts = np.searchsorted(targets[order], targets[order])
     return np.sort(order[np.arange(len(order)) - starts < each])
-
-
-def probed(features: Any, targets: Any, seed: int, penalty: float = 1.0) -> Any | None:
-    """Posteriors (N, K) from linear classifiers that weren't trained on the image in question.
-
-    There are 5 folds, or as many as the smallest class has images; None if a class has only one image.
-    """
-    counts = np.bincount(targets)
-    folds = int(min(5, counts[counts > 0].min()))
-    if folds < 2 or (counts > 0).sum() < 2:
-        return None
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01 / penalty, max_iter=200))
-    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return cross_val_predict(model, features, targets, cv=split, method="predict_proba")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,16 @@ def _classes(root: Path, split: str | None) -> Iterator[Item]:
     for folder in _subfolders(root):
         for path in _files(folder):
             yield Item(path, folder.name, split)
+
+
+def empty_classes(data: Path, items: Sequence[Item]) -> list[str]:
+    """Folders in which images of a class should lie, and none does, as paths within ``data``."""
+    if not data.is_dir():
+        return []
+    full = {item.path.relative_to(data).parts[: 2 if item.split else 1] for item in items}
+    roots = [data / name for name in {parts[0] for parts in full if len(parts) == 2}] or [data]
+    folders = (folder.relative_to(data) for root in sorted(roots) for folder in _subfolders(root))
+    return [str(folder) for folder in folders if folder.parts not in full]
 
 
 def _subfolders(folder: Path) -> list[Path]:

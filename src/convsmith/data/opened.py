@@ -63,7 +63,8 @@ def open_data(
             a class too small to split.
     """
     root = locate(section.path)
-    items = _without(layout.find(root), section.exclude)
+    found = layout.find(root)
+    items = _without(found, section.exclude)
     contents = room_for_contents()
     rows, broken = once(lambda: scan(items, track, contents))
     _refuse_empty(rows, broken, root)
@@ -105,6 +106,7 @@ def open_data(
         fingerprint=_fingerprint(rows, root),
         findings=[
             *broken_findings([*broken, *damaged]),
+            *_empty_findings(root, found),
             *duplicate_findings([row for row in split if row[0].split]),
             *_tiny_findings(split),
             *made,
@@ -280,6 +282,23 @@ def _tiny_findings(rows: Sequence[tuple[Item, Header]]) -> list[Finding]:
             change=f"add images, or `data.exclude=[{', '.join(tiny[:3])}]`",
             why="what varies within a class can't be learned from one example",
             source="scan",
+        )
+    ]
+
+
+def _empty_findings(root: Path, items: Sequence[Item]) -> list[Finding]:
+    empty = [shown(name) for name in layout.empty_classes(root, items)]
+    if not empty:
+        return []
+    more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
+    return [
+        Finding(
+            seen=f"no images in {len(empty)} of the folders of classes: {', '.join(empty[:3])}{more}",
+            means="they are no classes of the net",
+            change="add images, or delete the folders",
+            why="a class is what has images",
+            source="scan",
+            name="empty_folders",
         )
     ]
 

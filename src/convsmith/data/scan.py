@@ -138,19 +138,22 @@ def scan(
 
 
 def broken_findings(broken: Sequence[Broken]) -> list[Finding]:
-    """One finding for each reason, naming the first files."""
+    """One finding about all files that can't be used, with each reason and the first files of it."""
     by_reason: dict[str, list[Path]] = defaultdict(list)
     for file in broken:
         by_reason[file.reason].append(file.path)
+    if not broken:
+        return []
+    reasons = [f"{reason}: {_some([shown(p) for p in paths])}" for reason, paths in by_reason.items()]
     return [
         Finding(
-            seen=f"{_count(len(paths), 'file')} left out: {reason}: {_some([shown(p) for p in paths])}",
+            seen=f"{_count(len(broken), 'file')} left out: {'; '.join(reasons)}",
             means="the net is trained without them",
             change="replace or delete them",
             why="a broken file teaches nothing, or stops the training half-way",
             source="scan",
+            name="broken_files",
         )
-        for reason, paths in by_reason.items()
     ]
 
 

@@ -95,8 +95,8 @@ def _maps(model: nn.Module, shape: tuple[int, int, int], layers: Sequence[str]) 
     for name in layers:
         if name not in known:
             raise UserError(
-                f"auxiliary_heads: the net has no layer {name!r}{nearest(name, known)}; name some, "
-                f"e.g. `objective.auxiliary_heads.layers=[layer2, layer3]`"
+                f"auxiliary_heads: the net has no layer {name!r}{nearest(name, _parts(model))}; name some "
+                f"with `objective.auxiliary_heads.layers=[NAME, NAME]`"
             )
     seen: dict[str, Any] = {}
     after = {name: (lambda layer, given, output, name=name: seen.update({name: output})) for name in layers}
@@ -108,6 +108,15 @@ def _maps(model: nn.Module, shape: tuple[int, int, int], layers: Sequence[str]) 
                 f"name another"
             )
     return [seen[name] for name in layers]
+
+
+def _parts(model: nn.Module) -> list[str]:
+    """The outermost parts of a net that hold convolutions."""
+    return [
+        name
+        for name, part in model.named_children()
+        if any(isinstance(layer, nn.Conv2d) for layer in part.modules())
+    ]
 
 
 def _head(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -96,8 +97,15 @@ def _refuse_text(file: Path, start: bytes) -> None:
 
 def _read(file: Path) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        # What torch warns of (old pickles, TorchScript) is said below, or does no harm.
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if "Unsupported operand" in str(error):
+            raise UserError(
+                f"{shown(file)} was pickled in a newer protocol than torch reads without running code; save "
+                f"it again with torch's own: torch.save(model.state_dict(), FILE)"
+            ) from None
         raise UserError(
             f"{shown(file)} holds more than tensors ({_named(str(error))}), and opening such a file may run "
             f"code; save its state_dict alone: torch.save(model.state_dict(), FILE)"

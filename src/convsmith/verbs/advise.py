@@ -11,7 +11,7 @@ from convsmith import recipe as recipes
 from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track, no_track
 from convsmith.findings import Finding
-from convsmith.verbs.disk import save
+from convsmith.verbs.disk import new_file, save
 
 # Number of images that the search for doubtful labels looks at.
 LABELS = 2000
@@ -35,7 +35,7 @@ def advise(
     Args:
         data, model, start_from, recipe, set, track: as in :func:`convsmith.train`.
         minutes: time for training on this machine; as many epochs as fit into it.
-        write: a YAML file for the recipe.
+        write: a new YAML file for the recipe.
 
     Returns:
         ``findings``, ``ways`` (``name``, ``accuracy``, ``interval``, ``minutes``, ``how``, ``chosen`` of each
@@ -51,6 +51,7 @@ def advise(
     from convsmith.training.survey import survey
     from convsmith.verbs.words import recipe_of
 
+    target = None if write is None else new_file(write)
     words = recipe_of(data, model, start_from, recipe, set, {"minutes": minutes})
     ready = planned(words, track=track, timed=True)
     chosen, dataset = ready.plan, ready.dataset
@@ -69,8 +70,8 @@ def advise(
     }
     reasons = {**ready.reasons, "train": f"on this machine: {_cost(estimate)}"}
     text = recipes.dump(chosen, reasons)
-    if write is not None:
-        save(Path(write).expanduser(), text)
+    if target is not None:
+        save(target, text)
     return {
         "findings": [finding.as_dict() for finding in found],
         "ways": [asdict(way) for way in survey(ready)],

@@ -14,7 +14,7 @@ from convsmith.data.dataset import Dataset
 from convsmith.data.opened import open_data
 from convsmith.data.scan import Track, no_track
 from convsmith.data.shuffle import generator
-from convsmith.verbs.disk import save
+from convsmith.verbs.disk import new_file, save
 
 
 def augment(
@@ -31,7 +31,7 @@ def augment(
 
     Args:
         data: folder, CSV or built-in name; None takes the recipe's ``data.path``.
-        out: the page, an HTML file.
+        out: the page, a new HTML file.
         recipe: YAML file.
         set: overrides ``"a.b=c"``, applied last.
         images: number of images, drawn by ``train.seed``.
@@ -48,6 +48,7 @@ def augment(
     from convsmith.reports import augmentation
     from convsmith.training.feed import augment_of
 
+    target = new_file(out)
     words = recipes.load(recipe, set)
     if data is not None:
         words = words.changed({"data.path": str(data)})
@@ -64,7 +65,7 @@ def augment(
     )
     pictures = [next(batches.epoch(epoch)) for epoch in range(draws)]
     page = augmentation.render(dataset, plan, reasons.get("data.augment", ""), part, pictures)
-    save(Path(out).expanduser(), page)
+    save(target, page)
     return {"out": str(out), "images": len(part), "draws": draws, "augment": plan.data.augment}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from convsmith.errors import UserError, shown
 from convsmith.run.directory import RunDirectory
-from convsmith.verbs.disk import save
+from convsmith.verbs.disk import new_file, save
 
 
 def compare(runs: Sequence[str | os.PathLike[str]], *, out: str | Path = "comparison.html") -> dict[str, Any]:
@@ -17,7 +17,7 @@ def compare(runs: Sequence[str | os.PathLike[str]], *, out: str | Path = "compar
 
     Args:
         runs: two or more directories; of trainings that are still going on or have failed, too.
-        out: the page.
+        out: the page, a new HTML file.
 
     Returns:
         ``report``, ``differences`` (by dotted key of the recipe, a value for each run), ``runs``.
@@ -27,6 +27,7 @@ def compare(runs: Sequence[str | os.PathLike[str]], *, out: str | Path = "compar
     """
     from convsmith.reports import comparison
 
+    target = new_file(out)
     directories = [RunDirectory(run) for run in runs]
     for directory in directories:
         if not directory.recipe.exists():
@@ -35,5 +36,5 @@ def compare(runs: Sequence[str | os.PathLike[str]], *, out: str | Path = "compar
             raise UserError(f"{shown(directory.path)} has no finished epoch to compare; leave it out")
     found = [comparison.read(directory) for directory in directories]
     differences = comparison.differences([run.recipe for run in found])
-    save(Path(out).expanduser(), comparison.render(found, differences))
+    save(target, comparison.render(found, differences))
     return {"report": str(out), "differences": differences, "runs": [os.fspath(run) for run in runs]}

@@ -39,6 +39,26 @@ def disk_errors(path: Path, remedy: str | None = None) -> Iterator[None]:
         ) from None
 
 
+def new_file(target: str | Path) -> Path:
+    """The path of a file that a user named for what a verb will write: asked before the work, not after it.
+
+    Raises:
+        UserError: if there is such a file already, or its folder isn't there. Pipes and devices are taken.
+    """
+    place = Path(target).expanduser()
+    _refuse_folders(place)
+    if place.is_file():
+        raise UserError(f"{shown(place)} is there already; choose another name, or delete it first")
+    return place
+
+
+def _refuse_folders(target: Path) -> None:
+    if target.is_dir():
+        raise UserError(f"{shown(target)} is a folder; name a file in it")
+    if not target.parent.is_dir():
+        raise UserError(f"there is no folder {shown(target.parent)}; make it, or choose another `out`")
+
+
 def save(target: Path, content: str | bytes) -> None:
     """Write a file that the user named, whole or not at all.
 
@@ -52,10 +72,7 @@ def save(target: Path, content: str | bytes) -> None:
 @contextlib.contextmanager
 def _named(target: Path) -> Iterator[None]:
     """Turn what goes wrong with a file that the user named into a :class:`UserError`."""
-    if target.is_dir():
-        raise UserError(f"{shown(target)} is a folder; name a file in it")
-    if not target.parent.is_dir():
-        raise UserError(f"there is no folder {shown(target.parent)}; make it, or choose another `out`")
+    _refuse_folders(target)
     with disk_errors(target, "try again"):
         yield
 

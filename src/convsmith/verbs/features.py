@@ -17,7 +17,7 @@ from convsmith.nn import manners
 from convsmith.nn.probe import evaluating
 from convsmith.nn.responses import captured
 from convsmith.run.reopened import reopen
-from convsmith.verbs.disk import save_arrays
+from convsmith.verbs.disk import new_file, save_arrays
 from convsmith.verbs.opened import Model, opened_model, run_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def features(
     Args:
         model: run or model file.
         layer: its name as in ``convsmith summary``, or ``pre_logits``: what the classifier reads.
-        out: the file.
+        out: a new file.
         images: by default all of the run's own, with their labels and splits.
         device: auto, cpu or cuda.
         batch_size: images at a time.
@@ -46,6 +46,7 @@ def features(
     Raises:
         UserError: if the layer or an image isn't there, or the file can't be written.
     """
+    target = new_file(out)
     predictor = opened_model(model, None, device)
     items, batches, findings = _pictures(predictor, model, images, batch_size)
     net = predictor.module
@@ -62,7 +63,6 @@ def features(
                     found = seen[layer]
             yield found.float().cpu().numpy()
 
-    target = Path(out).expanduser()
     with evaluating(net), captured(net, named) as seen:
         shape = save_arrays(
             target,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convsmith.data.scan import Track, no_track
-from convsmith.verbs.disk import save
+from convsmith.verbs.disk import new_file, save
 
 
 def lr_range(
@@ -27,7 +27,7 @@ def lr_range(
 
     Args:
         data, model, start_from, recipe, set, track: as in :func:`convsmith.train`.
-        out: an HTML file with the curve.
+        out: a new HTML file with the curve.
         low, high: first and last rate of the sweep.
         steps: number of batches of the sweep.
 
@@ -47,16 +47,17 @@ def lr_range(
 
     if not 0 < low < high:
         raise UserError(f"`low={low:g}` must be above 0 and below `high={high:g}`")
+    target = None if out is None else new_file(out)
     ready = planned(recipe_of(data, model, start_from, recipe, set), track=track)
     net = None if ready.initial is None else ready.initial.model
     state = assemble(ready.plan, ready.dataset, ready.fabric, net, track)
     found = test(state, low=low, high=high, steps=steps)
     name = catalog.split("optimizer", ready.plan.optimizer)[0]
     word = f"optimizer.{name}.lr={found.proposal:g}"
-    if out is not None:
+    if target is not None:
         from convsmith.reports import sweep
 
-        save(Path(out).expanduser(), sweep.render(found, str(ready.plan.data.path), word))
+        save(target, sweep.render(found, str(ready.plan.data.path), word))
     return {
         "proposal": found.proposal,
         "steepest": found.steepest,

@@ -13,7 +13,7 @@ from convsmith.errors import UserError
 from convsmith.nn.responses import class_responses
 from convsmith.run.directory import RunDirectory
 from convsmith.run.reopened import reopen
-from convsmith.verbs.disk import save_arrays
+from convsmith.verbs.disk import new_file, save_arrays
 from convsmith.verbs.opened import opened_model
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def response_maps(
 
     Args:
         run: a run's folder.
-        out: the file.
+        out: a new file.
         device: auto, cpu or cuda.
         batch_size: images at a time.
 
@@ -37,6 +37,7 @@ def response_maps(
         UserError: if the net has no maps or the targets are no classes, an image isn't there, or the file
             can't be written.
     """
+    target = new_file(out)
     predictor = opened_model(run, None, device)
     if predictor.encoding is not None:
         raise UserError("response maps are of classes; this run's targets are numbers")
@@ -51,7 +52,7 @@ def response_maps(
             yield found.half().cpu().numpy()
 
     files = [str(dataset.items[row].path) for row in train.rows.tolist()]
-    shape = save_arrays(Path(out).expanduser(), ("maps", len(train), maps()), files=np.array(files))
+    shape = save_arrays(target, ("maps", len(train), maps()), files=np.array(files))
     return {
         "out": str(out),
         "shape": list(shape),

@@ -53,9 +53,17 @@ def summary(
     try:
         return summarize(net, shape)
     except RuntimeError as error:
-        first = str(error).splitlines()[0]
-        sides = "x".join(map(str, shape))
-        raise UserError(f"{_name(model)} can't take images of {sides}: {first}") from None
+        raise UserError(f"{_name(model)} can't take images of {_why(net, shape, str(error))}") from None
+
+
+def _why(net: nn.Module, shape: Shape, error: str) -> str:
+    """The images that a net can't take, and the reason."""
+    sides = "x".join(map(str, shape))
+    first = next((layer for layer in net.modules() if isinstance(layer, nn.Conv2d)), None)
+    if first is not None and first.in_channels != shape[0]:
+        own = "x".join(map(str, (first.in_channels, *shape[1:])))
+        return f"{sides}: its first layer reads {first.in_channels} channels; give {own}"
+    return f"{sides}: {error.splitlines()[0]}; give another height and width"
 
 
 def _net(
@@ -84,7 +92,9 @@ def _by_name(
     name: Any, shape: Shape | None, num_classes: int, recipe: RecipeWords, overrides: Overrides
 ) -> tuple[nn.Module, Shape]:
     """A fresh net of the catalogue, by its name or as a recipe has it."""
-    if name is not None:
+    # A whole section, as `model` takes it in a recipe, says all itself.
+    words = name is not None and str(name).lstrip().startswith("{")
+    if name is not None and not words:
         name = str(name)
         if catalog.base_name(name) not in catalog.names("model") and ("/" in name or "." in name):
             raise UserError(f"there is no run or model file {name}, and no net is called so")
@@ -92,12 +102,15 @@ def _by_name(
     shape = shape or _pixels(found, SHAPE)
     section = architecture(found, shape[1])
     if section is None:
-        raise UserError("neither words nor recipe name a net; name one, e.g. resnet20, or a run")
+        raise UserError(
+            "name what to list: a net (`cs.summary('resnet20')`), a run, a model file, or a `recipe` that "
+            "has a model"
+        )
     if section == AS_IT_IS:
         # Stored as data: no name would build it again.
         assert found.train.start_from is not None
         return load(found.train.start_from).pipeline.model, shape
-    if name is not None:
+    if name is not None and not words:
         _same(name, section)
     return _fresh(section, num_classes, shape), shape
 
