@@ -69,8 +69,10 @@ def test_a_net_of_photographs_gets_images_that_it_can_halve() -> None:
     assert side(recipes.load(None, ["model=resnet20"]), 96) is None
 
 
-def cached(hub: Path, name: str) -> dict[str, torch.Tensor]:
-    """A cache as Hugging Face's library keeps it, with random weights of the right shapes."""
+def cached(hub: Path, name: str, *, blind: bool = False) -> dict[str, torch.Tensor]:
+    """A cache as Hugging Face's library keeps it, with random weights of the right shapes; ``blind`` ones see
+    no difference between images.
+    """
     place = hub / f"models--timm--{name}.in1k"
     (place / "refs").mkdir(parents=True)
     (place / "refs/main").write_text("0" * 40)
@@ -78,24 +80,28 @@ def cached(hub: Path, name: str) -> dict[str, torch.Tensor]:
     snapshot.mkdir(parents=True)
     torch.manual_seed(3)
     weights: dict[str, torch.Tensor] = timm.create_model(name).state_dict()
+    if blind:
+        weights["conv_stem.weight"].zero_()
     save_file(weights, snapshot / "model.safetensors")
     return weights
 
 
 @pytest.mark.usefixtures("nowhere")
-def test_more_minutes_buy_a_larger_net_where_its_weights_are(
-    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("blind", [0, 1])
+def test_more_minutes_buy_a_larger_net_if_it_sees_more(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blind: int
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    for name, _, _ in LADDER[:2]:
-        cached(tmp_path, name)
+    for place, (name, _, _) in enumerate(LADDER[:2]):
+        cached(tmp_path, name, blind=place == blind)
     costs = [cost for _, _, cost in LADDER]
     assert [rung(spare) for spare in (0.1, 1.01 * costs[1] / costs[0], 99)] == [0, 1, 1]
     few, many = (cs.advise(photographs, minutes=time, set=["train.device=cpu"]) for time in (1e-3, 1e3))
     assert few["reasons"]["model"].endswith("the smallest and quickest net with ImageNet's weights first")
-    assert f"start_from: timm:{LADDER[0][0]}" in few["recipe"]
-    assert "the minutes are enough for this one" in many["reasons"]["model"]
-    assert f"start_from: timm:{LADDER[1][0]}" in many["recipe"]
+    assert f"start_from: {NET}" in few["recipe"]
+    taken = 1 - blind
+    assert f"start_from: timm:{LADDER[taken][0]}" in many["recipe"]
+    assert ("the minutes are enough for this one" in many["reasons"]["model"]) == bool(taken)
     named = cs.advise(photographs, start_from=NET, minutes=1e3, set=["train.device=cpu"])
     assert f"start_from: {NET}" in named["recipe"], "what was asked for stays"
 

@@ -124,7 +124,7 @@ def test_what_cannot_be_used_says_what_it_holds(tmp_path: Path, content: Any, se
         (b"<!DOCTYPE html><html>404</html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "git lfs pull"),
         (b"PK\x03\x04 not a zip", "is damaged"),
-        (b"\x80\x04 not a pickle", "is damaged|more than tensors"),
+        (b"\x80\x04 not a pickle", "is damaged|more than tensors|newer protocol"),
         (b"\x89HDF\r\n\x1a\n" + b"0" * 100, "is neither a safetensors file nor what torch.save writes"),
     ],
 )

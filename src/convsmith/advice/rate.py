@@ -69,8 +69,12 @@ def of_features(length: float) -> float:
 
     Boehning 1992: the softmax's Hessian is at most half the features' second moments, whose largest
     eigenvalue is at most their trace. The rate is one over that bound.
+
+    >>> of_features(4.0), of_features(0.0)
+    (0.5, 2000.0)
     """
-    return float(f"{2 / length:.2g}")
+    # Features that are all zero, of a net that is dead, learn at no rate.
+    return float(f"{2 / max(length, 1e-3):.2g}")
 
 
 def _of_head(source: Source | None) -> tuple[float, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Similarity:
         lost: of them, right before the last stage and wrong after it; None takes the two for independent.
         won: the other way round.
         classes: that were probed.
+        right: which images the last stage's classifier has right, (N,).
     """
 
     last: float
@@ -38,6 +39,7 @@ class Similarity:
     lost: int | None = None
     won: int | None = None
     classes: int | None = None
+    right: Any = field(default=None, compare=False, repr=False)
 
     @property
     def similar(self) -> bool:
@@ -61,6 +63,17 @@ def worse(lost: int, won: int) -> float:
     """
     both = binom(lost + won, 0.5)
     return float(both.sf(lost) + both.pmf(lost) / 2)
+
+
+def better(other: Similarity, own: Similarity) -> bool:
+    """Whether another net's features tell the same images apart better than a net's own, beyond chance.
+
+    >>> one, two = (Similarity(0, 0, 40, right=np.arange(40) < n) for n in (20, 35))
+    >>> better(two, one), better(one, two), better(one, one)
+    (True, False, False)
+    """
+    gained, lost = other.right & ~own.right, own.right & ~other.right
+    return worse(int(gained.sum()), int(lost.sum())) < LEVEL
 
 
 def similarity(last: Any, before: Any, targets: Any) -> Similarity | None:
@@ -100,6 +113,7 @@ def similarity(last: Any, before: Any, targets: Any) -> Similarity | None:
         lost=int((input_of & ~after).sum()),
         won=int((after & ~input_of).sum()),
         classes=len(classes),
+        right=after,
     )
 
 

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from convsmith import catalog
 from convsmith.advice import pretrained
+from convsmith.advice import similarity as similarities
 from convsmith.advice.choice import Choice, applied, changed
 from convsmith.advice.choice import reasons as reasons_of
 from convsmith.advice.choices import arithmetic, fill
-from convsmith.advice.similarity import sampled, similarity
+from convsmith.advice.similarity import PROBED, sampled, similarity
 from convsmith.advice.strategy import Source
 from convsmith.data.batches import Batches
 from convsmith.data.dataset import Dataset
@@ -96,10 +97,21 @@ def planned(
     if not pretrained.is_open(recipe, ready.dataset):
         return ready
     longest = timings.MOST[True] if ready.plan.train.epochs else 0
-    place = pretrained.rung(60 * minutes / max(1e-9, ready.timing.seconds(longest)))
-    if not place:
-        return ready
-    return _planned(recipe, run=run, dataset=ready.dataset, track=track, timed=timed, place=place)
+    # Asking the larger ones may take a tenth of the time.
+    asking = 10 * len(pretrained.LADDER) * PROBED * ready.timing.forward
+    place = pretrained.rung(60 * minutes / max(1e-9, ready.timing.seconds(longest), asking))
+    # A larger net is no better on images that are unlike its source's: each is asked, the largest first.
+    for rung in range(place, 0, -1):
+        other = _planned(recipe, run=run, dataset=ready.dataset, track=track, timed=timed, place=rung)
+        if _better(other, ready):
+            return other
+    return ready
+
+
+def _better(other: Planned, ready: Planned) -> bool:
+    """Whether the features of another source are measured to be better for the same images."""
+    found = [plan.known.similarity if plan.known is not None else None for plan in (other, ready)]
+    return found[0] is not None and found[1] is not None and similarities.better(found[0], found[1])
 
 
 def _planned(
