@@ -15,6 +15,7 @@ from convsmith.verbs.lr_range import lr_range as lr_range
 from convsmith.verbs.predict import predict as predict
 from convsmith.verbs.report import report as report
 from convsmith.verbs.response_maps import response_maps as response_maps
+from convsmith.verbs.score_map import score_map as score_map
 from convsmith.verbs.summary import summary as summary
 from convsmith.verbs.techniques import techniques as techniques
 from convsmith.verbs.train import train as train

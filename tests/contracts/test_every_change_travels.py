@@ -13,7 +13,7 @@ from travelling import answers_alike, predictor, trains_alike, travelled
 
 import convsmith as cs
 from convsmith import catalog
-from convsmith.data.pixels import sized
+from convsmith.data.picture import sized
 from convsmith.inference.predictor import Predictor
 from convsmith.nn.computed import LAYERS, named_layers, read
 from convsmith.nn.stages import stages

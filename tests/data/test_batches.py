@@ -12,7 +12,8 @@ from convsmith.data.augment import Augment
 from convsmith.data.batches import Batches, Split
 from convsmith.data.color import Brightness
 from convsmith.data.geometry import Crop, Flip, Rotate
-from convsmith.data.pixels import Decoded, OnTheFly, sized
+from convsmith.data.picture import sized
+from convsmith.data.pixels import Decoded, OnTheFly
 from convsmith.data.shuffle import Shuffle
 from convsmith.nn.normalizer import Normalizer
 

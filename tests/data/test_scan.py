@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from convsmith.data.layout import Item
-from convsmith.data.pixels import decode, open_store
+from convsmith.data.picture import decode
+from convsmith.data.pixels import open_store
 from convsmith.data.scan import Broken, Header, broken_findings, duplicate_findings, read, scan
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import convsmith as cs
-from convsmith.data.pixels import sized
+from convsmith.data.picture import sized
 from convsmith.data.signature import Signature
 from convsmith.inference.ensemble import Ensemble
 from convsmith.inference.predictor import Predictor

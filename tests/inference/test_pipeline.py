@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from convsmith.data.pixels import sized
+from convsmith.data.picture import sized
 from convsmith.inference.pipeline import Pipeline, answered, dtype_of
 from convsmith.nn.normalizer import Normalizer
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import convsmith as cs
 from convsmith import catalog
-from convsmith.data.pixels import decode
+from convsmith.data.picture import decode
 from convsmith.data.signature import Signature
 from convsmith.inference.predictor import Predictor
 from convsmith.nn.normalizer import Normalizer

@@ -124,14 +124,30 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Image files.", metavar="IMAGE...")],
     top: Annotated[int, typer.Option(min=1, help="Classes listed for each image.")] = 5,
     costs: Costs = None,
+    score_map: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Show where in whole pictures which class is seen, into this new folder."),
+    ] = None,
     seed: Seed = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Classes of image files, with their probabilities."""
+    """Classes of image files, with their probabilities; or where in them they are seen."""
     import convsmith as cs
     from convsmith.cli import output
 
+    if score_map is not None:
+        maps = cs.score_map(model, images, score_map, device=device)
+        if json:
+            output.as_json({"score_maps": maps})
+            return
+        for row in maps:
+            x, y = row["place"]
+            output.say(
+                f"{row['file']}: {row['label']} {100 * row['probability']:.1f}% around x {x:.0f}, y {y:.0f} "
+                f"({'x'.join(map(str, row['shape']))} places): {row['png']}"
+            )
+        return
     found = cs.predict(model, images, top=top, costs=costs, device=device)
     if json:
         output.as_json({"predictions": found})

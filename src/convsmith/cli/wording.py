@@ -48,13 +48,18 @@ FLAGS = {
     "layers": "--layer",
     "response_maps": "--response-maps",
     "run": "RUN",
+    "score_map": "--score-map",
     "shape": "--input",
     "start_from": "--from",
 }
 # A recipe's sections; a choice may stand after one of them without a dot.
 SECTIONS = ("compress", "data", "ensemble", "model", "objective", "optimizer", "schedule", "train")
 # Verbs of the library that are an option of another command.
-COMMANDS = {"response_maps": "inspect {} --response-maps {}", "features": "inspect {} --features {} --out {}"}
+COMMANDS = {
+    "response_maps": "inspect {} --response-maps {}",
+    "features": "inspect {} --features {} --out {}",
+    "score_map": "predict {} {} --score-map {}",
+}
 _KEY = re.compile(r"[A-Za-z_][\w:-]*(\.[\w:-]+)*")
 _CODE = re.compile(r"(\b[Ss]et )?`([^`\n]+)`")
 # What a finding says in sentences; its `set` are words for --set already.

@@ -4,137 +4,26 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import psutil
 import torch
-import torch.nn.functional as F
 from filelock import FileLock
-from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from convsmith.data.builtin import cache_folder
+from convsmith.data.picture import Bytes, decode, sized
 from convsmith.data.scan import Broken, Header, Kept, Track, no_track, parallel
-from convsmith.errors import UserError
 
-Bytes = npt.NDArray[np.uint8]
 # Part of each cache file's key: raise it when `decode` gives other pixels.
 DECODE_VERSION = 2
-
-
-def decode(source: Path | bytes, size: int, channels: int) -> Bytes:
-    """One image as (size, size, channels) uint8, the same way in training, evaluation and prediction.
-
-    EXIF orientation is applied, transparency laid over white, 16-bit values scaled to 8, the first frame
-    taken; then the center square is cut out and resized to ``size`` (bilinear, antialiased). A JPEG at least
-    twice as large as needed is decoded at 1/2, 1/4 or 1/8 of its size, which is quicker and as sharp.
-
-    Raises:
-        OSError: if the image is truncated or damaged.
-
-    >>> import io; file = io.BytesIO(); Image.new("L", (9, 5), 7).save(file, "png")
-    >>> decode(file.getvalue(), size=4, channels=3).shape
-    (4, 4, 3)
-    """
-    content = source if isinstance(source, bytes) else source.read_bytes()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        opened = Image.open(io.BytesIO(content))
-        full = opened.size
-        opened.draft(None, (size, size))  # JPEGs only; never smaller than asked
-        if opened.size == full and _plain_jpeg(opened, content):
-            pixels = _quickly(content, channels)
-        else:
-            opened.load()
-            pixels = _converted(opened, channels)
-    return pixels if pixels.shape[:2] == (size, size) else _fitted(pixels, size)
-
-
-def pixels_of(picture: Bytes | Image.Image, size: int, channels: int) -> Bytes:
-    """A picture in memory as :func:`decode` gives a file: (size, size, channels) uint8.
-
-    Args:
-        picture: uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or one of Pillow's images.
-        size: side in pixels.
-        channels: 1 or 3.
-
-    Raises:
-        UserError: if an array is of another type or shape.
-
-    >>> pixels_of(np.zeros((5, 9), np.uint8), size=4, channels=3).shape
-    (4, 4, 3)
-    """
-    if not isinstance(picture, Image.Image):
-        array = np.asarray(picture)
-        if (
-            array.dtype != np.uint8
-            or array.ndim not in (2, 3)
-            or array.shape[2:] not in ((), (1,), (3,), (4,))
-        ):
-            raise UserError(
-                f"a picture as an array is uint8, (H, W) or (H, W, 3); got {array.dtype} {array.shape}"
-            )
-        picture = Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
-    pixels = _converted(picture, channels)
-    return pixels if pixels.shape[:2] == (size, size) else _fitted(pixels, size)
-
-
-def _converted(image: Image.Image, channels: int) -> Bytes:
-    """Upright, with 8 bits, in the channels asked for: (H, W, channels)."""
-    image = _eight_bit(ImageOps.exif_transpose(image), "L" if channels == 1 else "RGB")
-    return np.array(image).reshape(image.height, image.width, channels)
-
-
-def _eight_bit(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.int64)
-        image = Image.fromarray(np.clip(wide // 257, 0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _plain_jpeg(opened: Image.Image, content: bytes) -> bool:
-    """Whether torchvision reads this file as Pillow does: whole, of usual colors, upright.
-
-    torchvision takes a truncated file for a whole one: what lacks its end is left to Pillow, which complains.
-    """
-    return (
-        opened.format == "JPEG"
-        and opened.mode in ("RGB", "L")
-        and content.endswith(b"\xff\xd9")
-        and ("exif" not in opened.info or opened.getexif().get(ExifTags.Base.Orientation, 1) == 1)
-    )
-
-
-def _quickly(content: bytes, channels: int) -> Bytes:
-    """The same pixels as Pillow's, in three quarters of the time: torchvision makes no copy of them."""
-    # Here: loading a model, and reading anything but JPEGs, need not wait a second for it.
-    from torchvision.io import ImageReadMode, decode_jpeg
-
-    mode = ImageReadMode.GRAY if channels == 1 else ImageReadMode.RGB
-    planes = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), mode)
-    return np.ascontiguousarray(planes.permute(1, 2, 0).numpy())
-
-
-def _fitted(pixels: Bytes, size: int) -> Bytes:
-    """The center square of (H, W, C), resized."""
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = torch.from_numpy(pixels).unsqueeze(0)[:, top : top + side, left : left + side]
-    return np.ascontiguousarray(sized(square, size)[0].numpy())
 
 
 def cached(numbers: int) -> int:
@@ -169,23 +58,6 @@ class Decoded:
         everything = torch.cat(list(batches)).to(self.pixels.device)
         for rows in torch.split(everything, [len(batch) for batch in batches]):
             yield self.pixels.index_select(0, rows)  # a tenth of the time of pixels[rows]
-
-
-def sized(pixels: Tensor, size: int) -> Tensor:
-    """Square images (N, S, S, C) uint8 at another size, bilinear and antialiased; on any device.
-
-    >>> sized(torch.full((1, 4, 4, 3), 7, dtype=torch.uint8), 2).unique()
-    tensor([7], dtype=torch.uint8)
-    """
-    if pixels.shape[1] == size:
-        return pixels
-    planes = pixels.permute(0, 3, 1, 2)
-    if pixels.device.type == "cpu":
-        found = F.interpolate(planes, (size, size), mode="bilinear", antialias=True)
-    else:  # CUDA resizes floats only
-        floats = F.interpolate(planes.float(), (size, size), mode="bilinear", antialias=True)
-        found = floats.round().to(torch.uint8)
-    return found.permute(0, 2, 3, 1)
 
 
 class Resized:

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from convsmith.data.pixels import sized
+from convsmith.data.picture import sized
 from convsmith.nn.normalizer import Normalizer
 from convsmith.nn.probe import evaluating
 

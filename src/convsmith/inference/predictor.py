@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from convsmith.data.pixels import decode, pixels_of, sized
+from convsmith.data.picture import decode, pixels_of, sized, whole
 from convsmith.data.signature import Signature
 from convsmith.data.targets import Encoding, restore
 from convsmith.errors import UserError, shown
@@ -243,22 +244,27 @@ class Predictor:
         Raises:
             UserError: if it can't be read as an image.
         """
-        try:
+        with _readable(picture):
             if isinstance(picture, str | Path):
                 pixels = decode(Path(picture), self.stored, self.channels)
             else:
                 pixels = pixels_of(picture, self.stored, self.channels)
             # In two steps where training did so: a file is the same image everywhere.
             return np.asarray(sized(torch.from_numpy(pixels)[None], self.size)[0].numpy())
-        except FileNotFoundError:
-            raise UserError(f"there is no image {shown(str(picture))}") from None
-        except IsADirectoryError:
-            raise UserError(f"{shown(str(picture))} is a folder; name the images in it") from None
-        except UserError:
-            raise
-        except Exception as error:  # Pillow's plugins raise anything on damaged data
-            name = shown(picture) if isinstance(picture, str | Path) else "the picture"
-            raise UserError(f"{name} can't be read as an image ({type(error).__name__})") from None
+
+    def read_whole(self, picture: Picture, shorter: Callable[[int], int]) -> tuple[Pixels, tuple[int, int]]:
+        """A picture in the net's channels, uncut, (H, W, channels) uint8, and its own height and width.
+
+        Args:
+            picture: as in :meth:`predict`.
+            shorter: gives the side to which the picture's own shorter side is brought.
+
+        Raises:
+            UserError: if it can't be read as an image.
+        """
+        with _readable(picture):
+            source = Path(picture) if isinstance(picture, str) else picture
+            return whole(source, shorter, self.channels)
 
     def save(self, folder: str | Path) -> Path:
         """Write the net with its preprocessing and classes: ``model.safetensors`` and ``model.json``.
@@ -268,3 +274,19 @@ class Predictor:
         from convsmith.inference import model_file
 
         return model_file.write(folder, self)
+
+
+@contextlib.contextmanager
+def _readable(picture: Picture) -> Iterator[None]:
+    """Turn whatever goes wrong with a picture into a :class:`UserError` that names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"there is no image {shown(str(picture))}") from None
+    except IsADirectoryError:
+        raise UserError(f"{shown(str(picture))} is a folder; name the images in it") from None
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's plugins raise anything on damaged data
+        name = shown(picture) if isinstance(picture, str | Path) else "the picture"
+        raise UserError(f"{name} can't be read as an image ({type(error).__name__})") from None

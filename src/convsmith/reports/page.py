@@ -15,7 +15,7 @@ from PIL import Image
 from convsmith.advice.curves import diagnose
 from convsmith.advice.evidence import gather
 from convsmith.data import atomic
-from convsmith.data.pixels import decode
+from convsmith.data.picture import decode
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.inference.evaluation import Evaluation

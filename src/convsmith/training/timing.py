@@ -121,7 +121,7 @@ def scarce(plan: Plan, timing: Timing, *, trained: bool) -> list[Finding]:
             f"{timing.step.updates} updates, from random weights",
             means="the net may hardly learn",
             change=f"give it time (`train.minutes={max(1, math.ceil(wanted))}`), a smaller net or smaller "
-            f"images (`data.size`), or trained weights (`train.start_from`)",
+            f"images (`data.size=96`), or trained weights (`start_from=RUN`)",
             why="a net learns by updates, and few images make few of them an epoch",
             source="Hoffer et al. 2017, on updates instead of epochs",
             name="few_minutes",
