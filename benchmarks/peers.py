@@ -7,6 +7,7 @@ on val and test. All start from the same weights, which timm finds in the hub's 
 
 - ``fastai``: ``vision_learner`` and ``fine_tune(N)``, images resized to 224, ``aug_transforms``, all else at
   its defaults (one frozen epoch, then N of the whole net, discriminative rates, one cycle).
+- ``fastai_all``: the same learner, all layers from the first epoch on, batches of 32, best epoch by val.
 - ``timm``: the whole net by timm's own parts: its training transforms (area crops, flips, color jitter),
   AdamW with weight decay 0.05, cosine after one epoch of warm-up, N epochs, best epoch by val.
 - ``described``: the documented defaults of `yolo classify train` (docs.ultralytics.com, train settings),
@@ -21,6 +22,7 @@ import argparse
 import copy
 import json
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,31 @@ def fastai(data: Path, epochs: int, rate: float | None, device: str) -> dict[str
         truth = [blocks.vocab.o2i[file.parent.name] for file in files]
         found[split] = float((answers.argmax(1) == fast.tensor(truth)).float().mean())
     return found
+
+
+def fastai_all(data: Path, epochs: int, rate: float | None, device: str) -> dict[str, float]:
+    import fastai.vision.all as fast
+    from fastai.callback.tracker import SaveModelCallback
+
+    fast.set_seed(0)
+    blocks = fast.ImageDataLoaders.from_folder(
+        data,
+        train="train",
+        valid="val",
+        bs=32,
+        item_tfms=fast.Resize(SIDE),
+        batch_tfms=fast.aug_transforms(),
+        device=device,
+    )
+    learner = fast.vision_learner(blocks, NET, metrics=fast.accuracy)
+    learner.unfreeze()
+    with learner.no_bar(), learner.no_logging(), tempfile.TemporaryDirectory() as folder:
+        learner.path = Path(folder)
+        learner.fit_one_cycle(epochs, cbs=SaveModelCallback(monitor="accuracy"))
+    files = fast.get_image_files(data / "test")
+    answers, _ = learner.get_preds(dl=blocks.test_dl(files))
+    truth = [blocks.vocab.o2i[file.parent.name] for file in files]
+    return {"test": float((answers.argmax(1) == fast.tensor(truth)).float().mean())}
 
 
 def timm(data: Path, epochs: int, rate: float | None, device: str) -> dict[str, float]:
@@ -157,7 +184,7 @@ def _trained(
     return {"val": best, "test": accuracy(net, "test")}
 
 
-PEERS = {"fastai": fastai, "timm": timm, "described": described}
+PEERS = {"fastai": fastai, "fastai_all": fastai_all, "timm": timm, "described": described}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(

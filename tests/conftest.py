@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import datetime
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,15 +16,36 @@ from PIL import Image
 from torch import Tensor, nn
 
 from convsmith.catalog import register
+from fork_server import ForkServer
+
+BEGUN = pytest.StashKey[float]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--budget", type=float, help="Seconds after which no further test begins.")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[BEGUN] = time.monotonic()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked gpu are left out where there is none."""
-    if torch.cuda.is_available():
-        return
-    gone = [item for item in items if item.get_closest_marker("gpu")]
-    config.hook.pytest_deselected(items=gone)
-    items[:] = [item for item in items if item not in gone]
+    """Tests marked gpu are left out where there is none; under a budget each day begins with other files."""
+    if not torch.cuda.is_available():
+        gone = [item for item in items if item.get_closest_marker("gpu")]
+        config.hook.pytest_deselected(items=gone)
+        items[:] = [item for item in items if item not in gone]
+    if config.getoption("budget") is not None:
+        files = sorted({item.path for item in items})
+        first = datetime.date.today().toordinal() % max(1, len(files))
+        places = {file: (place - first) % len(files) for place, file in enumerate(files)}
+        items.sort(key=lambda item: places[item.path])
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    budget = item.config.getoption("budget")
+    if budget is not None and time.monotonic() - item.config.stash[BEGUN] > budget:
+        pytest.skip("no time is left for it; make test-all runs it")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -82,13 +105,25 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_images(tmp_path_factory.mktemp("images"))
 
 
+@pytest.fixture(scope="session")
+def fork_server(cache: Path) -> Iterator[ForkServer | None]:
+    """One process that has imported everything; None where forks of it aren't safe."""
+    server = ForkServer() if sys.platform == "linux" else None
+    yield server
+    if server is not None:
+        server.close()
+
+
 @pytest.fixture
-def convsmith() -> Callable[..., subprocess.CompletedProcess[str]]:
+def convsmith(fork_server: ForkServer | None) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command line in a process of its own."""
 
-    def run(*words: object, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*given: object, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+        words = list(map(str, given))
+        if fork_server is not None and not environment and fork_server.serves(words):
+            return fork_server.run(words, timeout)
         return subprocess.run(
-            [sys.executable, "-m", "convsmith.cli.main", *map(str, words)],
+            [sys.executable, "-m", "convsmith.cli.main", *words],
             capture_output=True,
             text=True,
             timeout=timeout,

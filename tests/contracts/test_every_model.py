@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from nets import marked
 from torch import nn
 
 from convsmith import catalog
@@ -15,7 +16,7 @@ from convsmith.errors import UserError
 # the net of --from.
 OTHERS = ("timm", "fully_convolutional", "with_convolution", "source")
 NAMES = [name for name in catalog.names("model") if name not in OTHERS] + ["timm:resnet10t"]
-EVERY = pytest.mark.parametrize("name", NAMES)
+EVERY = pytest.mark.parametrize("name", marked(NAMES))
 # The smallest side that the layers carry; 1 where the net subsamples with padding only.
 SMALLEST = {
     "alexnet": 63,

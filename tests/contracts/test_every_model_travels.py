@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from nets import marked
 from torch import Tensor, nn
 
 import convsmith as cs
@@ -22,7 +23,7 @@ from convsmith.nn.traced import Traced
 OTHERS = ("timm", "fully_convolutional", "with_convolution", "source")
 SIDES = {"alexnet": 63, "vgg": 32, "googlenet": 32, "highway": 16, "lenet": 16}
 NAMES = [n for n in catalog.names("model") if n not in OTHERS] + ["timm:resnet10t"]
-EVERY = pytest.mark.parametrize("name", NAMES)
+EVERY = pytest.mark.parametrize("name", marked(NAMES))
 CLASSES = 5
 
 
