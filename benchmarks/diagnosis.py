@@ -27,7 +27,10 @@ from pathlib import Path
 import torch
 
 import convsmith as cs
+from convsmith.advice.evidence import gather
+from convsmith.advice.live import decays, overfits
 from convsmith.data import builtin
+from convsmith.run.directory import RunDirectory
 from convsmith.verbs.diagnose import diagnose
 from diagnosis_cases import BASES, EASY, Case, cases
 from record import keep
@@ -115,7 +118,19 @@ def look(case: Case, work: Path) -> dict[str, object]:
         "expected": sorted(case.expected),
         "found": found,
         "right": right,
+        "auto": automatic(work / "runs" / case.folder),
     }
+
+
+def automatic(folder: Path) -> str | None:
+    """What ``train --auto`` would have done in a training by its curves: stop it, or lower a falling rate."""
+    e = gather(RunDirectory(folder))
+    if not e.rows:
+        return None
+    factors = [row["lr"] / max(e.column("lr")) for row in e.rows]
+    if e.decays and decays(e.rows, comparable=e.comparable("train"), ahead=factors):
+        return "lower the rate"
+    return overfits(e.rows, e.images("val"), by_loss=not e.decays and e.comparable("val"))
 
 
 def torch_of(run: Path) -> str:
@@ -167,6 +182,7 @@ def summary(rows: list[dict[str, object]]) -> dict[str, object]:
             "named": sum(bool(row["right"]) for row in faults),
             "healthy": len(healthy),
             "false_alarms": sum(not row["right"] for row in healthy),
+            "auto_on_healthy": sum(row["auto"] is not None for row in healthy),
         }
     return found
 
