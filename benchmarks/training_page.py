@@ -364,8 +364,8 @@ over convsmith's.
 
 {table(["", "seconds", "test", "times as long"], rows)}
 
-With nothing set, on {alone["cores"]} cores, a model that works lies in the run's folder after {first} seconds,
-and the command ends after {end}.
+With nothing set, on {alone["cores"]} cores, a model that works lies in the run's folder after {first}
+seconds, and the command ends after {end}.
 
 {conditions(found, "whole")}
 """
