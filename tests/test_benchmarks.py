@@ -82,6 +82,7 @@ def test_what_tuning_is_expected_to_gain_is_what_was_measured(monkeypatch: pytes
     assert runpy.run_path(str(ROOT / "benchmarks/training_page.py"))["gains"]() == GAIN
 
 
+@pytest.mark.slow
 def test_the_rehearsal_of_blocks_runs_and_keeps_nothing(tmp_path: Path) -> None:
     before = (ROOT / "benchmarks/results/blocks_layers.json").read_bytes()
     words = [str(ROOT / "benchmarks/blocks.py"), "layers", "--quick", "--work", str(tmp_path)]

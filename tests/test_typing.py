@@ -43,6 +43,7 @@ def test_stubs_are_those_of_the_source() -> None:
         assert place.read_text(encoding="utf-8") == text, "run: python tools/stubs.py"
 
 
+@pytest.mark.slow
 def test_a_users_script_is_checked(tmp_path: Path) -> None:
     """mypy --strict accepts right calls and finds the three wrong ones."""
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -151,6 +151,7 @@ def _open_in_a_process(folder: str, answers: Any) -> None:
     answers.put(int(store.pixels.sum()))
 
 
+@pytest.mark.slow
 def test_concurrent_runs_share_one_cache(tmp_path: Path) -> None:
     _, truth = stored(tmp_path)
     context = multiprocessing.get_context("spawn")

@@ -520,6 +520,7 @@ def test_missing_and_misshapen_tensors(written: Path) -> None:
         refused(rewrite(written, description, {**tensors, name: value}))
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_operations(written: Path) -> None:
     """Many are no fault: they are carried out, without recursion."""
     description = json.loads((written / "model.json").read_text())

@@ -49,6 +49,7 @@ def test_depth_counts_layers() -> None:
         assert len(layers) + len(plain) + 1 == depth
 
 
+@pytest.mark.slow
 def test_a_deep_highway_learns_where_a_deep_plain_net_does_not() -> None:
     """The paper's point, small: 50 layers on a linear problem, same steps."""
     losses = {}

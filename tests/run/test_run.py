@@ -81,6 +81,7 @@ def test_words_are_those_of_the_command_line(images: Path, tmp_path: Path) -> No
     cs.train(images, out=tmp_path / "one", model="lenet5", set="train.epochs=1", device="cpu")
 
 
+@pytest.mark.slow
 def test_an_interruption_carries_the_run(images: Path, tmp_path: Path) -> None:
     """Ctrl-C in a script: all is saved, and the script learns where."""
     script = textwrap.dedent("""

@@ -209,6 +209,7 @@ def said(run: Path) -> str:
     return " ".join((run / "recipe.yaml").read_text().replace("#", " ").split())
 
 
+@pytest.mark.slow
 def test_the_rule_chooses_by_images_and_similarity(source: tuple[Path, Path], tmp_path: Path) -> None:
     digits = Path(builtin.folder("digits")) / "train"
     for label in "01234":
@@ -264,6 +265,7 @@ def test_timms_statistics_normalize_timms_weights(images: Path) -> None:
     torch.testing.assert_close(found(pixels)[0, :, 0], torch.tensor([[-1.0, 1.0]] * 3))
 
 
+@pytest.mark.slow
 def test_gradual_refuses_several_processes(
     source: tuple[Path, Path], tmp_path: Path, convsmith: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

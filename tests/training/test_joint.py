@@ -63,6 +63,7 @@ def test_images_of_the_same_texture_are_near(tmp_path: Path) -> None:
     assert labels == {"c", "d"}
 
 
+@pytest.mark.slow
 def test_both_tasks_are_learned(tmp_path: Path) -> None:
     source = waves(tmp_path / "source", {"a": 3.0, "b": 4.0, "c": 8.0, "d": 11.0}, 20, seed=0)
     target = waves(tmp_path / "target", {"e": 7.0, "f": 9.0}, 10, seed=1)

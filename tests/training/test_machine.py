@@ -55,6 +55,7 @@ def test_trainings_follow_each_other_with_two_processes(images: Path, tmp_path: 
         assert len(RunDirectory(out / name).read_metrics()) == epochs, "written by one process"
 
 
+@pytest.mark.slow
 def test_processes_need_a_script(images: Path, tmp_path: Path) -> None:
     code = textwrap.dedent("""
         import sys, convsmith as cs

@@ -64,6 +64,7 @@ def test_short_epochs_share_a_save_and_the_best_net_is_kept(
     assert run["best_epoch"] <= 30
 
 
+@pytest.mark.slow
 def test_a_run_that_dies_between_saves_ends_alike(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def test_the_next_run_has_its_own_seed_and_device(slow: Path, tmp_path: Path) ->
     assert made.epochs == recipes.load(slow / "recipe.yaml").train.epochs
 
 
+@pytest.mark.slow
 def test_the_last_epochs_are_trained_again(tmp_path: Path) -> None:
     """The remedy's recipe goes on from the kept net, with the classifier that it has, at a tenth of the
     rate.

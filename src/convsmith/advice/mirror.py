@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from scipy.stats import binomtest
+from scipy.special import bdtrc
 from torch import Tensor
 
 from convsmith.data.batches import Split
@@ -53,7 +53,7 @@ class Mirrored:
     def loses(self) -> bool:
         """Whether mirroring costs the probe more than chance would (McNemar 1947, exact, one-sided)."""
         differ = self.only_own + self.only_mirrored
-        return differ > 0 and binomtest(self.only_own, differ, alternative="greater").pvalue < LEVEL
+        return differ > 0 and bool(bdtrc(self.only_own - 1, differ, 0.5) < LEVEL)
 
 
 def probe(train: Split, classes: int, seed: int = 0) -> Mirrored | None:

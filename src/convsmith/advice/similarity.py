@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from convsmith.nn.ridge import ridge
 
@@ -61,8 +61,9 @@ def worse(lost: int, won: int) -> float:
     >>> worse(1, 0), round(worse(10, 2), 4)
     (0.25, 0.0112)
     """
-    both = binom(lost + won, 0.5)
-    return float(both.sf(lost) + both.pmf(lost) / 2)
+    # The chance of more than so many, and of as many or more; scipy.stats takes a second to be imported.
+    more, as_many = bdtrc([lost, lost - 1], lost + won, 0.5)
+    return float((more + as_many) / 2)
 
 
 def better(other: Similarity, own: Similarity) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import entropy
+from scipy.special import rel_entr
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
 
 from convsmith.data.dataset import Dataset
@@ -187,7 +187,7 @@ def evaluate_split(
     divergences = modes = None
     if encoding.kind == "distribution":
         shares = encoding.encode(values).double()
-        divergences = entropy(shares.numpy(), outputs.softmax(1).numpy(), axis=1)
+        divergences = rel_entr(shares.numpy(), outputs.softmax(1).numpy()).sum(1)
         # one distribution for each of several numbers
         each = (len(values), len(predictor.columns) if encoding.numeric else 1, -1)
         modes = (outputs.view(each).argmax(2) == shares.view(each).argmax(2)).all(1).numpy()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from convsmith import catalog
 from convsmith import recipe as recipes
@@ -16,7 +16,6 @@ from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track, no_track
 from convsmith.errors import Interrupted, UserError, expect, shown
 from convsmith.findings import Finding
-from convsmith.inference.evaluation import Evaluation, evaluate_split
 from convsmith.inference.model_file import load
 from convsmith.inference.predictor import Predictor
 from convsmith.run.directory import RunDirectory
@@ -28,6 +27,7 @@ from convsmith.verbs.words import Overrides, RecipeWords, as_words, recipe_of
 if TYPE_CHECKING:
     from torch import nn
 
+    from convsmith.inference.evaluation import Evaluation
     from convsmith.training.session import Trained
 
 # Number of restarts with ``train.auto``, when the loss explodes.
@@ -254,6 +254,8 @@ def _resumed(
 
 def _concluded(run: RunDirectory, trained: Trained) -> dict[str, Any]:
     """Evaluate a finished training, write its report, and give its figures."""
+    # Here, with what draws and counts: a first model need not wait seconds for it.
+    from convsmith.inference.evaluation import Evaluation, evaluate_split
     from convsmith.reports import page
 
     state, dataset = trained.state, trained.dataset
@@ -290,8 +292,9 @@ def _keep_confusion(
     """Write the confusion of the validation images: later runs learn from it, so it must not come from test
     images.
     """
+    from convsmith.inference.evaluation import evaluate_split
+
     if evaluation.split != "val":
         found = evaluate_split(predictor, dataset, "val")
-        assert isinstance(found, Evaluation)
-        evaluation = found
+        evaluation = cast("Evaluation", found)
     run.write_confusion(evaluation.classes, evaluation.confusion.tolist())
