@@ -51,13 +51,13 @@ class Case:
 
 # Kind, side, and numbers of healthy and of planted sets.
 KINDS = (
-    ("cifar10", 96, 16, 12),
-    ("cifar10", 32, 8, 0),
-    ("stamps", 128, 8, 6),
-    ("mnist", 28, 8, 6),
-    ("mnist", 64, 8, 6),
-    ("digits", 8, 8, 6),
-    ("arrows", 64, 8, 4),
+    ("cifar10", 96, 8, 6),
+    ("cifar10", 32, 4, 0),
+    ("stamps", 128, 4, 3),
+    ("mnist", 28, 4, 3),
+    ("mnist", 64, 4, 3),
+    ("digits", 8, 4, 3),
+    ("arrows", 64, 4, 2),
 )
 
 

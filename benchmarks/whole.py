@@ -27,7 +27,7 @@ from typing import Any
 import photographs
 from defaults import HERE, hub
 from photographs import Set, made
-from record import keep
+from record import RESULTS, conditions, keep
 
 SET = "cifar10, 25 a class, 224 pixels"
 EPOCHS, BATCH = 3, 32
@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--cores", type=int, help="Of those there are, for the fine-tuning; default: all.")
+    parser.add_argument("--first-only", action="store_true", help="Keep the JSON's other figures.")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     hub(given.work)
@@ -105,6 +106,17 @@ def main() -> None:
         row, seconds, until = ours(data, given.work / "first", given.device, [])
         first.append({"seconds": seconds, "first_model": until, "test": row["accuracy"]})
         print("nothing set", first[-1], flush=True)
+    alone = {
+        "cores": len(os.sched_getaffinity(0)),
+        "load": load,
+        "rounds": first,
+        "commit": conditions()["commit"],
+    }
+    if given.first_only:
+        kept = json.loads((RESULTS / "whole.json").read_text())
+        kept["nothing_set"] = alone
+        (RESULTS / "whole.json").write_text(json.dumps(kept, indent=1) + "\n")
+        return
     all_cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, set(all_cores[: given.cores]))
     rows: dict[str, list[dict[str, float]]] = {"convsmith": [], "timm": [], "fastai_all": []}
@@ -130,7 +142,7 @@ def main() -> None:
             "images": images,
             "epochs": EPOCHS,
             "batch": BATCH,
-            "nothing_set": {"cores": len(all_cores), "rounds": first},
+            "nothing_set": alone,
             "contenders": rows,
             "times_as_long": ratios,
         },
