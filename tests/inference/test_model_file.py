@@ -243,9 +243,12 @@ def test_places_that_cant_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [
         ("model.safetensors", save({"fc.weight": torch.ones(2, 3)}, {"format": "pt"})),
         ("model.safetensors", b"cut"),
+        ("model.safetensors", (2**60).to_bytes(8, "little") + b"{}"),
+        ("model.safetensors", (2).to_bytes(8, "little") + b"[]and more"),
         ("model.json", b'{"format": "layers-model", "weightsManifest": []}'),
         ("model.json", b"[]"),
     ],
+    ids=["others' weights", "cut", "endless", "no header", "others' description", "no description"],
 )
 def test_files_of_these_names_that_others_wrote_stay(name: str, content: bytes, tmp_path: Path) -> None:
     """Other libraries call their files so, too; what convsmith wrote is replaced."""
