@@ -2,16 +2,28 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
+import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from convsmith.data.layout import Item
-from convsmith.data.picture import decode
+from convsmith.data.picture import decode, pixels_of, quiet, whole
 from convsmith.data.pixels import open_store
-from convsmith.data.scan import Broken, Header, broken_findings, duplicate_findings, read, scan
+from convsmith.data.scan import (
+    Broken,
+    Header,
+    broken_findings,
+    duplicate_findings,
+    no_track,
+    parallel,
+    read,
+    scan,
+)
 
 
 def png(width: int, height: int, mode: str = "RGB") -> bytes:
@@ -106,3 +118,49 @@ def test_all_broken_files_are_one_finding() -> None:
     (found,) = broken_findings(broken)
     assert found.seen.startswith("6 files left out: empty file: 0.png, 2.png, 4.png; not an image: 1.png")
     assert broken_findings([]) == []
+
+
+def test_pillow_is_quiet_while_files_are_read_and_nothing_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow warns of each of these files, which are larger than its limit; no thread lets it be heard."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    files = [tmp_path / f"{number}.png" for number in range(300)]
+    for file in files:
+        file.write_bytes(png(8, 8))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        filters = list(warnings.filters)
+        with pytest.warns(Image.DecompressionBombWarning):
+            Image.open(files[0]).close()
+        for work in (read, lambda file: decode(file, 4, 3), lambda file: whole(file, lambda side: side, 3)):
+            list(parallel(work, files, no_track, "", threads=8))
+        corrupt = Image.open(io.BytesIO(png(4, 4)))
+        corrupt.info["exif"] = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\xff\xff\xff\xff"
+        pixels_of(corrupt, 4, 3)
+        assert [str(one.message) for one in heard] == []
+        assert list(warnings.filters) == filters, "in a process that goes on after this"
+        with quiet:
+            warnings.warn("something else", stacklevel=1)
+        assert [str(one.message) for one in heard] == ["something else"]
+
+
+def test_threads_that_leave_in_another_order_leave_the_filters_as_they_were() -> None:
+    before = list(warnings.filters)
+    inside, leave = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with quiet:
+            inside.set()
+            leave.wait(timeout=10)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait(timeout=10)
+    with quiet:
+        leave.set()
+        thread.join(timeout=10)
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.warn_explicit("of Pillow's", UserWarning, "Image.py", 1, module="PIL.Image")
+        assert heard == []
+    assert list(warnings.filters) == before

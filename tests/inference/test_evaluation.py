@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from convsmith.inference.evaluation import Evaluation
+from convsmith.inference.evaluation import Evaluation, few_of_each
 
 
 def evaluation(n: int = 200, classes: int = 4) -> Evaluation:
@@ -51,3 +54,20 @@ def test_mistakes_are_the_most_confident_first() -> None:
 def test_a_class_without_images_counts_zero() -> None:
     found = Evaluation("val", ["a", "b"], np.array([[0.9, 0.1]]), np.array([0]))
     assert found.per_class()["b"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "n": 0}
+
+
+def test_classes_of_one_image_are_no_reason_to_warn_and_other_warnings_stay() -> None:
+    """Which of scikit-learn's functions warn depends on its version."""
+    draws = np.random.default_rng(0)
+    targets = np.arange(120) % 100
+    found = Evaluation("val", [str(k) for k in range(100)], draws.dirichlet(np.ones(100), 120), targets)
+    with warnings.catch_warnings(action="error"):
+        assert found.confusion.sum() == 120
+        assert 0 <= found.balanced_accuracy <= 1
+        assert 0 <= found.macro_f1 <= 1
+        assert len(found.per_class()) == 100
+        with few_of_each():
+            check_classification_targets(targets)
+            assert type_of_target(targets) == "multiclass"
+            with pytest.raises(UserWarning, match="something else"):
+                warnings.warn("something else", stacklevel=1)

@@ -19,7 +19,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 import convsmith as cs
@@ -236,6 +236,36 @@ def test_places_that_cant_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(cs.UserError, match=r"cannot write .*No space left on device"):
         predictor(nn.Sequential(nn.Flatten(), nn.Linear(192, 3))).save(written)
     assert contents(written) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", save({"fc.weight": torch.ones(2, 3)}, {"format": "pt"})),
+        ("model.safetensors", b"cut"),
+        ("model.safetensors", (2**60).to_bytes(8, "little") + b"{}"),
+        ("model.safetensors", (2).to_bytes(8, "little") + b"[]and more"),
+        ("model.json", b'{"format": "layers-model", "weightsManifest": []}'),
+        ("model.json", b"[]"),
+    ],
+    ids=["others' weights", "cut", "endless", "no header", "others' description", "no description"],
+)
+def test_files_of_these_names_that_others_wrote_stay(name: str, content: bytes, tmp_path: Path) -> None:
+    """Other libraries call their files so, too; what convsmith wrote is replaced."""
+    own = predictor(net())
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(
+        cs.UserError, match=rf"{name} is there already, and isn't convsmith's; choose another"
+    ):
+        own.save(tmp_path)
+    assert contents(tmp_path) == {name: content}
+    (tmp_path / name).unlink()
+    for again in (own, predictor(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)).eval())):
+        again.save(tmp_path)
+        assert cs.load(tmp_path).outputs(pixels()).allclose(again.outputs(pixels()), atol=1e-6)
+    shutil.copytree(FILES / "numbers", tmp_path / "first")
+    own.save(tmp_path / "first")
+    assert cs.load(tmp_path / "first").outputs(pixels()).allclose(own.outputs(pixels()), atol=1e-6)
 
 
 def test_killed_between_the_two_writes(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:

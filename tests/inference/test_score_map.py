@@ -21,6 +21,7 @@ from convsmith.data.signature import Signature
 from convsmith.inference.predictor import Predictor
 from convsmith.inference.score_map import Slider
 from convsmith.nn.normalizer import Normalizer
+from convsmith.verbs.score_map import _names
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -136,7 +137,15 @@ def test_an_object_is_found_where_it_is(
         assert min(picture.size) > 100
     again = convsmith("predict", bars, files[0], "--score-map", tmp_path / "maps")
     assert again.returncode == 2
-    assert "is there already; name a new folder" in again.stderr
+    assert "maps holds other files; choose a new or an empty folder" in again.stderr
+
+
+def test_every_picture_has_files_of_its_own() -> None:
+    """Also where a number that would tell two apart is the name of a third, and where case doesn't count."""
+    files = ["a/x.png", "b/X.jpg", "x-1.png", "y.png", "X-3.png", "c/x.bmp"]
+    names = _names(files)
+    assert names == ["x-2", "X-4", "x-1", "y", "X-3", "x-5"]
+    assert len({name.lower() for name in names}) == len(files)
 
 
 def test_refusals(bars: Path, tmp_path: Path) -> None:

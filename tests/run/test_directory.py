@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import convsmith as cs
 from convsmith.data.atomic import write
 from convsmith.data.layout import Item
 from convsmith.errors import UserError
@@ -62,6 +63,26 @@ def test_refusals(tmp_path: Path) -> None:
         RunDirectory("/proc/run").open_new()
     with pytest.raises(UserError, match="holds no run to resume"):
         RunDirectory(tmp_path / "none").open_existing()
+
+
+def test_a_recipe_of_the_users_is_no_run(tmp_path: Path) -> None:
+    """What `advise` wrote may lie among other work, over which no training goes on."""
+    (tmp_path / "recipe.yaml").write_text("train: {epochs: 3}")
+    with pytest.raises(UserError, match="holds other files; choose a new or an empty folder"):
+        RunDirectory(tmp_path).open_new()
+    with pytest.raises(UserError, match="holds no run to resume"):
+        RunDirectory(tmp_path).open_existing()
+    with pytest.raises(UserError, match="holds no run to resume"):
+        cs.train(out=tmp_path, resume=True)
+    assert (tmp_path / "recipe.yaml").read_text() == "train: {epochs: 3}"
+
+
+def test_hidden_files_stay(tmp_path: Path) -> None:
+    (tmp_path / ".writable").write_text("mine")
+    run = RunDirectory(tmp_path)
+    run.open_new()
+    run.unlock()
+    assert (tmp_path / ".writable").read_text() == "mine"
 
 
 def test_metrics_and_files_come_back(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from convsmith import catalog
 from convsmith.errors import UserError
-from convsmith.training.foreign import named, opened
+from convsmith.training.foreign import named, opened, unsaid
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +145,33 @@ def test_a_cut_file_is_damaged(state: dict[str, Tensor], tmp_path: Path) -> None
 
 def test_a_script_is_a_program(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), tmp_path / "w.pt")
-    with warnings.catch_warnings(action="error"), pytest.raises(UserError, match="TorchScript program"):
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        with pytest.raises(UserError, match="TorchScript program"):
+            opened(tmp_path / "w.pt")
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [lambda: torch.eye(3).to_sparse(), lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)],
+)
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation")
+def test_tensors_that_are_no_floats_are_refused_in_one_sentence(tensor: Any, tmp_path: Path) -> None:
+    torch.save({"a": tensor()}, tmp_path / "w.pt")
+    with (
+        warnings.catch_warnings(action="error"),
+        pytest.raises(UserError, match="quantized or sparse tensors"),
+    ):
         opened(tmp_path / "w.pt")
+
+
+def test_a_protocol_that_torch_reads_is_nothing_to_speak_of(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "w.pt", pickle_protocol=3)
+    with warnings.catch_warnings(action="error"):
+        assert opened(tmp_path / "w.pt").tensors["a"].equal(torch.ones(2))
+        with unsaid(), pytest.raises(UserWarning, match="something else"):
+            warnings.warn("something else", stacklevel=1)
 
 
 def test_a_newer_pickle_is_said_to_be_one(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import io
+import os
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 
 import convsmith as cs
-from convsmith.verbs.disk import new_file, save_arrays
+from convsmith.verbs.disk import new_file, new_folder, own_page, save, save_arrays
 
 CODE = """
 import resource, sys
@@ -81,18 +84,75 @@ def test_an_error_between_two_parts_leaves_the_old_file(tmp_path: Path) -> None:
         lambda out: cs.compare(["nowhere"], out=out),
         lambda out: cs.features("nowhere", "fc", out),
         lambda out: cs.response_maps("nowhere", out),
+        lambda out: cs.score_map("nowhere", "nowhere.png", out),
     ],
 )
-def test_a_file_that_is_there_is_never_replaced(tmp_path: Path, verb: Callable[[Path], Any]) -> None:
+def test_what_is_there_is_never_replaced(tmp_path: Path, verb: Callable[[Path], Any]) -> None:
     """It is refused before anything is read, so that no work is lost either."""
-    theirs = tmp_path / "mine.txt"
+    theirs, nowhere = tmp_path / "mine.txt", tmp_path / "link.txt"
     theirs.write_text("hours of work")
-    with pytest.raises(cs.UserError, match=r"mine\.txt is there already; choose another name, or delete it"):
-        verb(theirs)
+    nowhere.symlink_to(tmp_path / "unmounted.txt")
+    for place in (theirs, nowhere):
+        with pytest.raises(cs.UserError, match=rf"{place.name} is there already; choose another name"):
+            verb(place)
     assert theirs.read_text() == "hours of work"
+    with pytest.raises(cs.UserError, match=r"cannot write /proc/page.txt \(.*\); choose another place"):
+        verb(Path("/proc/page.txt"))
+    with pytest.raises(
+        cs.UserError, match=r"cannot write .*xxx \(File name too long\); choose another place"
+    ):
+        verb(tmp_path / ("x" * 300))
     with pytest.raises(cs.UserError, match="nowhere"):
         verb(tmp_path / "new.txt")
+    assert {own.name for own in tmp_path.iterdir()} == {"mine.txt", "link.txt"}
 
 
-def test_a_device_is_no_file_to_lose() -> None:
+def test_a_files_folder_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(cs.UserError, match="there is no folder .*gone; make it, or choose another place"):
+        new_file(tmp_path / "gone" / "page.html")
+    with pytest.raises(cs.UserError, match="is a folder; name a file in it"):
+        new_file(tmp_path)
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    """As a device does: replacing /dev/null would spoil the machine."""
+    os.mkfifo(tmp_path / "pipe")
+    for write in (
+        lambda place: save(place, "page"),
+        lambda place: save_arrays(place, ("x", 2, iter([np.ones((2, 3))])), y=np.zeros(1)),
+    ):
+        read: list[bytes] = []
+        reader = threading.Thread(target=_reading, args=(tmp_path / "pipe", read), daemon=True)
+        reader.start()
+        write(new_file(tmp_path / "pipe"))
+        reader.join(timeout=10)
+        assert (tmp_path / "pipe").is_fifo()
+        assert read
+        assert read[0] == b"page" or np.load(io.BytesIO(read[0]))["x"].shape == (2, 3)
     assert new_file("/dev/null") == Path("/dev/null")
+
+
+def _reading(place: Path, into: list[bytes]) -> None:
+    into.append(place.read_bytes())
+
+
+def test_a_folder_may_be_empty_but_holds_nothing_of_the_users(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
+    with pytest.raises(cs.UserError, match="full holds other files; choose a new or an empty folder"):
+        new_folder(tmp_path / "full")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".hidden").touch()
+    assert new_folder(tmp_path / "empty") == tmp_path / "empty"
+    assert new_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert not (tmp_path / "a").exists(), "asked, not made"
+
+
+def test_only_pages_of_convsmiths_own_are_written_again(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    assert own_page(page) == page
+    page.write_text("<!doctype html><title>My report</title>")
+    with pytest.raises(cs.UserError, match=r"report\.html is there already, and isn't convsmith's; move"):
+        own_page(page)
+    page.write_text("<!doctype html>\n<title>runs/a · convsmith</title>")
+    assert own_page(page) == page

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import convsmith as cs
+from convsmith.run.directory import RunDirectory
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -36,6 +38,40 @@ def test_the_report_gets_the_pictures(run: Path, images: Path, convsmith: Run) -
     # The report keeps it when it is written again.
     assert convsmith("report", run).returncode == 0
     assert "Inside the net" in (run / "report.html").read_text()
+
+
+def test_its_own_pages_are_written_again_and_the_users_never(run: Path, tmp_path: Path) -> None:
+    """Beside weights, and in a run's folder, a page of this name may be anybody's."""
+    image = [next(Path(file.path) for file in RunDirectory(run).read_files())]
+    place = tmp_path / "own"
+    place.mkdir()
+    shutil.copy(run / "model.safetensors", place)
+    first = cs.inspect(place, image)["report"]
+    assert cs.inspect(place, image)["report"] == first == str(place / "inspection.html")
+    theirs = "<h1>what the inspector wrote</h1>"
+    Path(first).write_text(theirs)
+    with pytest.raises(cs.UserError, match=r"inspection\.html is there already, and isn't convsmith's"):
+        cs.inspect(place, image)
+    assert Path(first).read_text() == theirs
+    own = shutil.copytree(run, tmp_path / "run")
+    (own / "report.html").write_text(theirs)
+    for verb in (cs.inspect, cs.report):
+        with pytest.raises(cs.UserError, match=r"report\.html is there already, and isn't convsmith's"):
+            verb(own)
+    assert (own / "report.html").read_text() == theirs
+
+
+def test_a_comparison_without_a_name_is_written_again(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [cs.compare([run, run])["report"] for _ in range(2)] == ["comparison.html"] * 2
+    with pytest.raises(cs.UserError, match=r"comparison\.html is there already; choose another name"):
+        cs.compare([run, run], out="comparison.html")
+    Path("comparison.html").write_text("<h1>mine</h1>")
+    with pytest.raises(cs.UserError, match="isn't convsmith's"):
+        cs.compare([run, run])
+    assert Path("comparison.html").read_text() == "<h1>mine</h1>"
 
 
 def test_features_are_the_layers(run: Path, images: Path, tmp_path: Path, convsmith: Run) -> None:

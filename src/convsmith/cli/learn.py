@@ -42,7 +42,7 @@ def ways(found: list[dict[str, Any]]) -> None:
 @app.command()
 def advise(
     data: Annotated[Optional[str], typer.Argument(help=DATA)] = None,  # noqa: UP045
-    write: Annotated[Optional[Path], typer.Option(help="YAML file for the recipe.")] = None,  # noqa: UP045
+    write: Annotated[Optional[Path], typer.Option(help="New YAML file for the recipe.")] = None,  # noqa: UP045
     model: Model = None,
     start_from: From = None,
     recipe: Recipe = None,
@@ -113,7 +113,7 @@ def diagnose(
 @app.command("lr-range")
 def lr_range(
     data: Annotated[Optional[str], typer.Argument(help=DATA)] = None,  # noqa: UP045
-    out: Annotated[Optional[Path], typer.Option(help="An HTML page with the curve.")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="New HTML page with the curve.")] = None,  # noqa: UP045
     model: Model = None,
     start_from: From = None,
     recipe: Recipe = None,

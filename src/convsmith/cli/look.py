@@ -20,10 +20,10 @@ def inspect(
     layer: Annotated[Optional[list[str]], typer.Option(help="Layer to show; repeatable.")] = None,  # noqa: UP045
     sample: Annotated[int, typer.Option(min=1, help="Images run through the net.")] = 500,
     features: Annotated[Optional[str], typer.Option(help="Write what this layer gives to --out.")] = None,  # noqa: UP045
-    out: Annotated[Optional[Path], typer.Option(help="File for --features, .npz.")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="New file for --features, .npz.")] = None,  # noqa: UP045
     response_maps: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Write where each training image shows its class, .npz, for guided_crop."),
+        typer.Option(help="Write where each training image shows its class, a new .npz, for guided_crop."),
     ] = None,
     seed: Seed = None,
     device: Device = "auto",

@@ -166,7 +166,7 @@ def predict(
 @app.command()
 def augment(
     data: Annotated[Optional[str], typer.Argument(help=DATA)] = None,  # noqa: UP045
-    out: Annotated[Path, typer.Option(help="The page, an HTML file.")] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option(help="The page, a new HTML file.")] = ...,  # type: ignore[assignment]
     recipe: Recipe = None,
     set: Set = None,
     images: Annotated[int, typer.Option(min=1, help="Images shown.")] = 8,
@@ -190,7 +190,7 @@ def augment(
 def report(
     runs: Annotated[list[str], typer.Argument(help="Runs' folders.", metavar="RUN...")],
     out: Annotated[
-        Optional[Path], typer.Option(help="Page that compares several runs; default: comparison.html.")  # noqa: UP045
+        Optional[Path], typer.Option(help="New page that compares runs; default: comparison.html.")  # noqa: UP045
     ] = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -206,7 +206,7 @@ def report(
     else:
         from convsmith.verbs.compare import compare
 
-        found = compare(runs, out=out or Path("comparison.html"))
+        found = compare(runs, out=out)
     output.as_json(found) if json else output.say(f"report: {found['report']}")
 
 

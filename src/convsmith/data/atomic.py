@@ -9,6 +9,31 @@ from pathlib import Path
 from typing import IO
 
 
+def streams(path: Path) -> bool:
+    """Whether a path is a pipe or a device, which is written to and never replaced.
+
+    >>> streams(Path(os.devnull)), streams(Path("page.html"))
+    (True, False)
+    """
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def try_writing(path: Path) -> None:
+    """Find out, before the work, whether :func:`writing` can begin; nothing stays of it.
+
+    Raises:
+        OSError: if it can't.
+    """
+    if not streams(path):
+        partial = _partial(path)
+        partial.touch()
+        partial.unlink()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
 def write(path: Path, content: str | bytes) -> None:
     """Replace a file atomically: a reader, or a crash, leaves either the whole old file or the whole new one.
 
@@ -22,12 +47,16 @@ def write(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose content replaces a file atomically, once it is whole.
+    """A stream whose content replaces a file atomically, once it is whole; a pipe or a device is written to.
 
     Raises:
         OSError: if it can't be written; the old file is still there then, as after any error within.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    if streams(path):
+        with open(path, "wb") as stream:
+            yield stream
+        return
+    partial = _partial(path)
     try:
         with open(partial, "wb") as stream:
             yield stream

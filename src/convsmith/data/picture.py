@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,35 @@ from torch import Tensor
 from convsmith.errors import UserError
 
 Bytes = npt.NDArray[np.uint8]
+
+
+class _Quiet:
+    """Within it Pillow doesn't warn, in any thread: what a file is worth is said of all files together.
+
+    ``warnings.catch_warnings`` keeps and restores the filters of the whole process. Of several threads, each
+    with one of its own, the last may restore what another had set, and all warnings are gone for good.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._within = Lock(), 0
+        self._kept: warnings.catch_warnings[None] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._within == 0:
+                self._kept = warnings.catch_warnings()
+                self._kept.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._within += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if self._within == 0 and self._kept is not None:
+                self._kept.__exit__(None, None, None)
+
+
+quiet = _Quiet()
 
 
 def decode(source: Path | bytes, size: int, channels: int) -> Bytes:
@@ -34,8 +64,7 @@ def decode(source: Path | bytes, size: int, channels: int) -> Bytes:
     (4, 4, 3)
     """
     content = source if isinstance(source, bytes) else source.read_bytes()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet:
         opened = Image.open(io.BytesIO(content))
         full = opened.size
         opened.draft(None, (size, size))  # JPEGs only; never smaller than asked
@@ -72,7 +101,8 @@ def pixels_of(picture: Bytes | Image.Image, size: int, channels: int) -> Bytes:
                 f"a picture as an array is uint8, (H, W) or (H, W, 3); got {array.dtype} {array.shape}"
             )
         picture = Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
-    pixels = _converted(picture, channels)
+    with quiet:
+        pixels = _converted(picture, channels)
     return pixels if pixels.shape[:2] == (size, size) else _fitted(pixels, size)
 
 
@@ -93,14 +123,12 @@ def whole(
     >>> pixels.shape, own
     ((10, 18, 3), (5, 9))
     """
-    if isinstance(source, Path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            opened: Bytes | Image.Image = Image.open(io.BytesIO(source.read_bytes()))
-    else:
-        opened = source
-    picture = opened if isinstance(opened, Image.Image) else Image.fromarray(np.asarray(opened))
-    pixels = _converted(picture, channels)
+    with quiet:
+        opened: Bytes | Image.Image = (
+            Image.open(io.BytesIO(source.read_bytes())) if isinstance(source, Path) else source
+        )
+        picture = opened if isinstance(opened, Image.Image) else Image.fromarray(np.asarray(opened))
+        pixels = _converted(picture, channels)
     full = pixels.shape[0], pixels.shape[1]
     own = min(full)
     wanted = shorter(own)

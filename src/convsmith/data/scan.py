@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import xxhash
 from PIL import Image, UnidentifiedImageError
 
 from convsmith.data.layout import Item
+from convsmith.data.picture import quiet
 from convsmith.errors import shown
 from convsmith.findings import Finding
 
@@ -106,10 +106,8 @@ def read(path: Path, kept: Kept | None = None) -> Header | Broken:
     if not content:
         return Broken(path, "empty file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
-                width, height, mode = *image.size, image.mode
+        with quiet, Image.open(io.BytesIO(content)) as image:
+            width, height, mode = *image.size, image.mode
     except Image.DecompressionBombError:
         return Broken(path, f"decompression bomb (over {MAX_PIXELS:,} pixels)")
     except UnidentifiedImageError:

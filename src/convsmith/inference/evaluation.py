@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,14 @@ from convsmith.objectives.costs import decide
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+@contextmanager
+def few_of_each() -> Iterator[None]:
+    """Within it scikit-learn doesn't take classes with one or two images for numbers, and warn of that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
+        yield
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,6 +82,7 @@ class Evaluation:
         return float((self.predicted == self.targets).mean())
 
     @property
+    @few_of_each()
     def balanced_accuracy(self) -> float:
         """Mean recall over the classes that the split has images of."""
         return float(
@@ -79,6 +90,7 @@ class Evaluation:
         )
 
     @property
+    @few_of_each()
     def macro_f1(self) -> float:
         """Mean F1 over all classes that are there or were predicted."""
         return float(f1_score(self.targets, self.predicted, average="macro"))
@@ -100,10 +112,12 @@ class Evaluation:
         return float(-np.log(np.maximum(own, np.finfo(np.float64).tiny)).mean())
 
     @property
+    @few_of_each()
     def confusion(self) -> Ints:
         """(K, K) counts, true class by row, predicted class by column."""
         return np.asarray(confusion_matrix(self.targets, self.predicted, labels=range(len(self.classes))))
 
+    @few_of_each()
     def per_class(self) -> dict[str, dict[str, float]]:
         """Precision, recall, F1 and number of images of each class; 0 where a class has none."""
         table = precision_recall_fscore_support(

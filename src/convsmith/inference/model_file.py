@@ -100,7 +100,7 @@ def _structure(predictor: Predictor) -> Structure:
 
 
 def write(folder: str | Path, predictor: Predictor) -> Path:
-    """Write a net with its preprocessing and classes; what was there before stays until all is well.
+    """Write a net with its preprocessing and classes; an older one in its place stays until all is well.
 
     A net that the catalogue builds is written as its name; any other (pruned, factorized, masked, your own)
     as a program, if it can be exported: :func:`convsmith.nn.trace.trace` says what can't. What of its
@@ -108,24 +108,49 @@ def write(folder: str | Path, predictor: Predictor) -> Path:
     names.
 
     Args:
-        folder: made if it isn't there.
+        folder: made if it isn't there; a net of convsmith's in it is replaced, another file never.
         predictor: stays as it is.
 
     Returns:
         the weight file, which opens alone.
 
     Raises:
-        UserError: if the net can't be written, or the place can't.
+        UserError: if the net can't be written, or the place can't, or holds such files of another's.
     """
+    place = Path(folder).expanduser()
+    for file in (place / DESCRIPTION, place / WEIGHTS):
+        if os.path.lexists(file) and not _ours(file):
+            raise UserError(
+                f"{shown(file)} is there already, and isn't convsmith's; choose another folder, or move it"
+            )
     made = draft(predictor)
     for finding in made.findings:
         warnings.warn(str(finding), stacklevel=2)
-    place = Path(folder).expanduser()
     try:
         place.mkdir(parents=True, exist_ok=True)
         return made.write(place, predictor)
     except OSError as error:
         raise UserError(f"cannot write {shown(place)} ({error.strerror}); choose another folder") from None
+
+
+def _ours(file: Path) -> bool:
+    """Whether one of a model's two files is what convsmith wrote, of any format."""
+    try:
+        if file.name == WEIGHTS and "convsmith" in _notes(file):
+            return True
+        # Weights of the first format say nothing of themselves.
+        text = file.with_name(DESCRIPTION).read_text(encoding="utf-8")
+        return _parsed(text, file)["format"] == 1 or file.name == DESCRIPTION
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _notes(file: Path) -> Mapping[str, str]:
+    """The notes in the header of a safetensors file; none in another file."""
+    with open(file, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length)) if length < file.stat().st_size else {}
+    return dict(header.get("__metadata__") or {}) if isinstance(header, dict) else {}
 
 
 def _packed(tensors: Mapping[str, Tensor], text: str) -> bytes:

@@ -15,7 +15,7 @@ from PIL import Image
 from convsmith.advice.curves import diagnose
 from convsmith.advice.evidence import gather
 from convsmith.data import atomic
-from convsmith.data.picture import decode
+from convsmith.data.picture import decode, quiet
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.inference.evaluation import Evaluation
@@ -177,7 +177,7 @@ def _mistake(evaluation: Evaluation, row: int, file: Path) -> dict[str, Any]:
 def _picture(file: Path, side: int = 96) -> str:
     """A small PNG as a data URL; empty if the file has gone since."""
     try:
-        with Image.open(file) as image:
+        with quiet, Image.open(file) as image:
             small = min(side, *image.size)
         pixels = decode(file, small, 3)
     except OSError:

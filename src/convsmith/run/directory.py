@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from convsmith.data.atomic import write
+from convsmith.data.atomic import try_writing, write
 from convsmith.data.layout import COST, Item
 from convsmith.errors import UserError, expect, shown
 
@@ -49,6 +49,11 @@ class RunDirectory:
     inspection = property(lambda self: self.path / "inspection.html")
     environment = property(lambda self: self.path / "environment.json")
 
+    @property
+    def begun(self) -> bool:
+        """Whether a training has described itself here; a recipe alone may be one that the user wrote."""
+        return bool(self.recipe.exists() and self.data.exists())
+
     def open_new(self) -> None:
         """Create the directory and lock it.
 
@@ -57,7 +62,7 @@ class RunDirectory:
         """
         self._make()
         self.lock()
-        if self.recipe.exists():
+        if self.begun:
             raise UserError(
                 f"{shown(self.path)} already holds a run; go on with `resume`, or choose another `out`"
             )
@@ -72,7 +77,7 @@ class RunDirectory:
         Raises:
             UserError: if there is none, or it is in use.
         """
-        if not self.recipe.exists():
+        if not self.begun:
             raise UserError(f"{shown(self.path)} holds no run to resume; start one without `resume`")
         self._make()
         self.lock()
@@ -80,8 +85,7 @@ class RunDirectory:
     def _make(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write(self.path / ".writable", b"")
-            (self.path / ".writable").unlink()
+            try_writing(self.path / "model.safetensors")
         except OSError as error:
             raise UserError(
                 f"cannot write to {shown(self.path)} ({error.strerror}); choose another folder for `out`"

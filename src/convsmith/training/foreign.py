@@ -7,6 +7,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,15 @@ DEEP = 4
 COUNTER = "num_batches_tracked"
 # What an average of the parameters lacks, where it is one of parameters alone.
 RUNNING = ("running_mean", "running_var")
+
+
+# How torch's warnings of other protocols, programs, sparse and quantized tensors begin.
+TORCHS = (
+    "Detected pickle protocol",
+    ".*looks like a TorchScript archive",
+    "Validating sparse tensor invariants",
+    "TypedStorage is deprecated",
+)
 
 
 @dataclass(frozen=True)
@@ -95,10 +105,18 @@ def _refuse_text(file: Path, start: bytes) -> None:
         raise UserError(f"{shown(file)} is a pointer of git-lfs; fetch the file with: git lfs pull")
 
 
+@contextmanager
+def unsaid() -> Iterator[None]:
+    """Within it torch doesn't warn of what is refused in a sentence here, or opens all the same."""
+    with warnings.catch_warnings():
+        for message in TORCHS:
+            warnings.filterwarnings("ignore", message)
+        yield
+
+
 def _read(file: Path) -> Any:
     try:
-        # What torch warns of (old pickles, TorchScript) is said below, or does no harm.
-        with warnings.catch_warnings(action="ignore"):
+        with unsaid():
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error):

@@ -1,15 +1,16 @@
-"""Writing files that the user named, with a clear sentence for each error."""
+"""Writing what the user named: nothing that is there is replaced, and each error is a clear sentence."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from convsmith.data.atomic import write, writing
+from convsmith.data.atomic import streams, try_writing, write, writing
 from convsmith.errors import UserError, shown
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ DISK_ERRORS = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "a file would be larger than allowed",
 }
+# What only convsmith's own pages hold: the title of a whole one, and how the part that `inspect` adds begins.
+OWN_TITLE, OWN_PART = " · convsmith</title>", "<h2>Inside the net"
 
 
 @contextlib.contextmanager
@@ -40,23 +43,75 @@ def disk_errors(path: Path, remedy: str | None = None) -> Iterator[None]:
 
 
 def new_file(target: str | Path) -> Path:
-    """The path of a file that a user named for what a verb will write: asked before the work, not after it.
+    """The path of a file that the user named for what a verb will write: asked before the work, not after it.
+
+    A pipe or a device may be named, too.
 
     Raises:
-        UserError: if there is such a file already, or its folder isn't there. Pipes and devices are taken.
+        UserError: if something is there already, be it a link to nowhere, or nothing can be written there.
     """
     place = Path(target).expanduser()
-    _refuse_folders(place)
-    if place.is_file():
-        raise UserError(f"{shown(place)} is there already; choose another name, or delete it first")
+    with _possible(place):
+        _refuse_folders(place)
+        if not streams(place) and os.path.lexists(place):
+            raise UserError(f"{shown(place)} is there already; choose another name, or delete it first")
+        try_writing(place)
     return place
+
+
+def new_folder(target: str | Path) -> Path:
+    """The path of a folder that the user named for what a verb will write, a new or an empty one.
+
+    It isn't made yet.
+
+    Raises:
+        UserError: if something is there already, or nothing can be written there.
+    """
+    place = Path(target).expanduser()
+    with _possible(place):
+        if place.is_dir():
+            if any(not child.name.startswith(".") for child in place.iterdir()):
+                raise UserError(f"{shown(place)} holds other files; choose a new or an empty folder")
+        elif os.path.lexists(place):
+            raise UserError(f"{shown(place)} is there already; choose another name for the new folder")
+        try_writing(next(here for here in (place, *place.parents) if here.is_dir()) / "empty")
+    return place
+
+
+def own_page(place: Path) -> Path:
+    """The path of a page that convsmith writes under a name of its own, again and again.
+
+    Raises:
+        UserError: if another file is there, which isn't replaced.
+    """
+    with _possible(place):
+        _refuse_folders(place)
+        if os.path.lexists(place) and not _is_own(place):
+            raise UserError(
+                f"{shown(place)} is there already, and isn't convsmith's; move it, or delete it first"
+            )
+        try_writing(place)
+    return place
+
+
+def _is_own(page: Path) -> bool:
+    text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
+    return OWN_TITLE in text or text.startswith(OWN_PART)
+
+
+@contextlib.contextmanager
+def _possible(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {shown(place)} ({error.strerror}); choose another place") from None
 
 
 def _refuse_folders(target: Path) -> None:
     if target.is_dir():
         raise UserError(f"{shown(target)} is a folder; name a file in it")
     if not target.parent.is_dir():
-        raise UserError(f"there is no folder {shown(target.parent)}; make it, or choose another `out`")
+        raise UserError(f"there is no folder {shown(target.parent)}; make it, or choose another place")
 
 
 def save(target: Path, content: str | bytes) -> None:

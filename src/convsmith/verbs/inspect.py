@@ -20,7 +20,7 @@ from convsmith.nn.slopes import learned_slopes
 from convsmith.nn.weights import weights
 from convsmith.run.directory import RunDirectory
 from convsmith.run.reopened import reopen
-from convsmith.verbs.disk import disk_errors
+from convsmith.verbs.disk import disk_errors, own_page
 from convsmith.verbs.opened import Model, opened_model, run_of
 from convsmith.verbs.report import report
 
@@ -57,12 +57,14 @@ def inspect(
         their ``mean``, ``min``, ``max`` and number of ``channels``; ``findings``: which files were left out.
 
     Raises:
-        UserError: if a layer or an image isn't there.
+        UserError: if a layer or an image isn't there, or a page in its place isn't convsmith's.
     """
     # Imported here, since ``features`` doesn't need the plots.
     from convsmith.reports import inspection
 
     predictor, run = opened_model(model, None, device), run_of(model)
+    for page in (run.inspection, run.report) if run.metrics.exists() else (run.inspection,):
+        own_page(page)
     files, pixels, target, findings = _sample(predictor, run, images, sample)
     with captured(predictor.model, layers):
         pass  # refuses names that the net doesn't have
@@ -88,9 +90,9 @@ def inspect(
     )
     with disk_errors(run.path):
         write(run.inspection, part)
-    page = report(run.path, device=device) if run.metrics.exists() else run.inspection
+    written = report(run.path, device=device) if run.metrics.exists() else run.inspection
     return {
-        "report": str(page),
+        "report": str(written),
         "layers": list(excitements),
         **{
             what: {name: value for name, e in excitements.items() if (value := getattr(e, what)) is not None}

@@ -9,22 +9,23 @@ from convsmith.data.scan import no_track
 from convsmith.errors import UserError, shown
 from convsmith.inference.evaluation import evaluate_split
 from convsmith.run.directory import RunDirectory
-from convsmith.verbs.disk import disk_errors
+from convsmith.verbs.disk import disk_errors, own_page
 from convsmith.verbs.evaluate import recorded
 from convsmith.verbs.opened import Model, opened_model
 
 
 def report(run: Model, *, device: str = "auto") -> Path:
-    """Write a run's ``report.html`` again from its files; the path of the page.
+    """Write a run's ``report.html`` again from its files, over the one that is there; the path of the page.
 
     Raises:
-        UserError: if ``run`` is no run, or its images have gone.
+        UserError: if ``run`` is no run, its images have gone, or its ``report.html`` isn't convsmith's.
     """
     from convsmith.reports import page
 
     directory = RunDirectory(run)
     if not directory.path.is_dir() or not directory.recipe.exists():
         raise UserError(f"{shown(directory.path)} is no run; a report is of the folder that train wrote")
+    own_page(directory.report)
     predictor = opened_model(directory.path, None, device)
     name, dataset = recorded(predictor, directory, None, no_track)
     evaluation = replace(evaluate_split(predictor, dataset, name), findings=dataset.findings)

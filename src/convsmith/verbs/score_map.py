@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from convsmith.errors import UserError, shown
 from convsmith.inference.score_map import ScoreMap, Slider
-from convsmith.verbs.disk import disk_errors, save
+from convsmith.verbs.disk import disk_errors, new_folder, save
 from convsmith.verbs.opened import Model, opened_model
 
 
@@ -33,7 +32,7 @@ def score_map(
     Args:
         model: run, model folder, weight file, or what :func:`convsmith.load` gives.
         images: files, or one.
-        out: a new folder.
+        out: a new or an empty folder.
         side: to which a picture's shorter side is brought, in pixels; None leaves it, but for at least the
             side that the net was trained on and at most twice that.
         device: auto, cpu or cuda.
@@ -45,11 +44,9 @@ def score_map(
 
     Raises:
         UserError: if the model's net can't slide, its targets are numbers, an image can't be read, or ``out``
-            is there already.
+            is there already, or can't be written.
     """
-    place = Path(out).expanduser()
-    if place.exists():
-        raise UserError(f"{shown(place)} is there already; name a new folder for the score maps")
+    place = new_folder(out)
     files = [images] if isinstance(images, str | Path) else list(images)
     predictor = opened_model(model, None, device)
     slider = Slider(predictor)
@@ -77,12 +74,23 @@ def score_map(
 
 
 def _names(files: Sequence[str | Path]) -> list[str]:
-    """The files' names without their ends; numbered where two would be the same."""
+    """The files' names without their ends; numbered where two would be the same, on any file system.
+
+    >>> _names(["a/x.png", "b/x.png", "x-1.png", "y.png"])
+    ['x-2', 'x-3', 'x-1', 'y']
+    """
     stems = [Path(file).stem for file in files]
-    return [
-        stem if stems.count(stem) == 1 else f"{stem}-{stems[: place + 1].count(stem)}"
-        for place, stem in enumerate(stems)
-    ]
+    folded = [stem.casefold() for stem in stems]
+    taken = {stem for stem in folded if folded.count(stem) == 1}
+    found = []
+    for stem, own in zip(stems, folded):
+        number = 1
+        while folded.count(own) > 1 and f"{own}-{number}" in taken:
+            number += 1
+        name = stem if folded.count(own) == 1 else f"{stem}-{number}"
+        taken.add(name.casefold())
+        found.append(name)
+    return found
 
 
 def _packed(found: ScoreMap, classes: Sequence[str]) -> bytes:

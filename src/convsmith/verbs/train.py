@@ -243,7 +243,7 @@ def _refuse_inside(run: RunDirectory, data: str | None) -> None:
 def _resumed(
     run: RunDirectory, data: str | Path | None, overrides: Overrides, options: dict[str, Any]
 ) -> recipes.Recipe:
-    if not run.recipe.exists():
+    if not run.begun:
         raise UserError(f"{shown(run.path)} holds no run to resume; start one without `resume`")
     given = list(overrides) if isinstance(overrides, dict) else as_words(overrides)
     strange = [word for word in given if not word.startswith("train.")]
