@@ -148,6 +148,7 @@ def main() -> None:
     parser.add_argument("--part", choices=["tune", "held", "all"], default="all")
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--train-only", action="store_true")
+    parser.add_argument("--done-only", action="store_true", help="Look at what is trained; count the rest.")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     make_data(options.work, options.cifar, options.mnist)
@@ -157,6 +158,10 @@ def main() -> None:
         if options.part in ("all", "held" if case.held else "tune")
         and options.only in f"{case.name} {case.base}"
     ]
+    untrained: list[Case] = []
+    if options.done_only:
+        untrained = [case for case in chosen if not (options.work / "runs" / case.folder / "over").exists()]
+        chosen = [case for case in chosen if case not in untrained]
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         list(pool.map(train, chosen, [options.work] * len(chosen)))
     if options.train_only:
@@ -164,7 +169,16 @@ def main() -> None:
     rows = [look(case, options.work) for case in chosen]
     if options.part == "all" and not options.only:
         versions = [torch_of(options.work / "runs" / case.folder) for case in chosen]
-        keep("diagnosis", {"seed": 0, "trained_with": Counter(versions), "cases": rows, **summary(rows)})
+        keep(
+            "diagnosis",
+            {
+                "seed": 0,
+                "trained_with": Counter(versions),
+                "untrained": [f"{case.name}, {case.base}" for case in untrained],
+                "cases": rows,
+                **summary(rows),
+            },
+        )
         return
     for row in rows:
         print(json.dumps(row))
