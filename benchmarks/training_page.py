@@ -58,9 +58,9 @@ training as right if there is no finding at all.
 
 The thresholds were chosen on the first part; no rule was changed after the second was looked at.{rest}
 Three other parts were held back earlier, and joined the first since they showed what to mend: 9 of 12 faults
-named and no false alarm in 5; 18 of 20, 1 in 8; 17 of 22, 1 in 8; those figures were noted at the time and are not in the
-committed file, since the rules have changed. One class in 95% of the images is planted with plain
-cross-entropy: the objective that the advice chooses by itself there mends it.
+named and no false alarm in 5; 18 of 20, 1 in 8; 17 of 22, 1 in 8; those figures were noted at the time and
+are not in the committed file, since the rules have changed. One class in 95% of the images is planted with
+plain cross-entropy: the objective that the advice chooses by itself there mends it.
 
 {conditions(found, "diagnosis")}
 """
