@@ -356,7 +356,9 @@ def whole() -> str:
     alone = found["nothing_set"]
     first = ", ".join(f"{row['first_model']:.1f}" for row in alone["rounds"])
     end = ", ".join(f"{row['seconds']:.1f}" for row in alone["rounds"])
-    cores = "one core" if found["cores"] == 1 else f"{found['cores']} cores"
+    cores, own_cores = (
+        "one core" if count == 1 else f"{count} cores" for count in (found["cores"], alone["cores"])
+    )
     return f"""
 ## The whole command on the clock
 
@@ -367,7 +369,7 @@ over convsmith's.
 
 {table(["", "seconds", "test", "times as long"], rows)}
 
-With nothing set, on {alone["cores"]} cores, a model that works lies in the run's folder after {first}
+With nothing set, on {own_cores}, a model that works lies in the run's folder after {first}
 seconds, and the command ends after {end}.
 
 {conditions(found, "whole")}
