@@ -401,8 +401,38 @@ exchanged. False alarms are findings about labels where these are right; named a
 """
 
 
+def start() -> str:
+    found = results("start")
+    rows = []
+    for data, own in found["sets"].items():
+        firsts = [row["first"] for row in own.values() if row["first"] is not None]
+        guessing = [name for name, row in own.items() if row["diverged"] is None and not row["learns"]]
+        rows.append(
+            [
+                data,
+                str(len(own)),
+                str(sum(row["diverged"] is not None for row in own.values())),
+                f"{min(firsts):.2f} to {max(firsts):.2f}",
+                str(sum(row.get("learns", False) for row in own.values())),
+                ", ".join(guessing),
+            ]
+        )
+    return f"""
+## Every net at its defaults
+
+Each net of the catalogue from random weights on 1,000 images of ten classes at {found["side"]} pixels (AlexNet:
+64), a fifth of them for validation, {found["epochs"]} epochs, nothing else set. Guessing has a first loss of
+ln 10 = 2.30. Better than guessing is a validation accuracy above 10% by two standard errors; so few updates
+show whether a net begins to learn, not how far it comes.
+
+{table(["data", "nets", "diverged", "first losses", "better than guessing", "not yet"], rows)}
+
+{conditions(found, "start")}
+"""
+
+
 def rendered() -> str:
-    parts = (defaults, whole, ladder, alarms, diagnosis, advice, finetune, speed, joint, house)
+    parts = (defaults, whole, start, ladder, alarms, diagnosis, advice, finetune, speed, joint, house)
     return HEAD + "".join(part() for part in parts)
 
 
