@@ -420,10 +420,10 @@ def start() -> str:
     return f"""
 ## Every net at its defaults
 
-Each net of the catalogue from random weights on 1,000 images of ten classes at {found["side"]} pixels (AlexNet:
-64), a fifth of them for validation, {found["epochs"]} epochs, nothing else set. Guessing has a first loss of
-ln 10 = 2.30. Better than guessing is a validation accuracy above 10% by two standard errors; so few updates
-show whether a net begins to learn, not how far it comes.
+Each net of the catalogue from random weights on 1,000 images of ten classes at {found["side"]} pixels
+(AlexNet: 64), a fifth of them for validation, {found["epochs"]} epochs, nothing else set. Guessing has a
+first loss of ln 10 = 2.30. Better than guessing is a validation accuracy above 10% by two standard errors;
+so few updates show whether a net begins to learn, not how far it comes.
 
 {table(["data", "nets", "diverged", "first losses", "better than guessing", "not yet"], rows)}
 

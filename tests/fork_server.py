@@ -24,7 +24,7 @@ MODULES = (
     "convsmith.training.survey",
     "convsmith.reports.page",
     "convsmith.advice.curves",
-    "convsmith.advice.duplicates",
+    "convsmith.data.duplicates",
     "matplotlib.backends.backend_svg",
 )
 

@@ -10,8 +10,8 @@ from PIL import Image, ImageEnhance
 from sklearn.datasets import load_sample_images
 from torch import nn
 
-from convsmith.advice import duplicates
 from convsmith.advice.machine import estimate
+from convsmith.data import duplicates
 from convsmith.data.opened import open_data
 from convsmith.recipe import Data
 

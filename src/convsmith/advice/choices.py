@@ -91,7 +91,8 @@ def _sizes(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choi
     """Sides of the images in pixels: as the net reads them, and as they are stored if that differs."""
     why = dataset.reasons.get("data.size", "")
     stored = dataset.stored if dataset.stored != dataset.size else None
-    return [Choice("data.size", dataset.size, why), Choice("data.stored", stored)]
+    group = Choice("data.group", dataset.group, dataset.reasons.get("data.group", ""))
+    return [Choice("data.size", dataset.size, why), Choice("data.stored", stored), group]
 
 
 def _batch_size(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:

@@ -53,6 +53,10 @@ class Dataset:
     sides: tuple[int, int, int] = (0, 0, 0)
     # Files that can't be used.
     left_out: list[Path] = field(default_factory=list)
+    # Of the items' bytes, for those who note which they were.
+    digests: list[str] = field(default_factory=list)
+    # What was kept on one side of the split, as ``data.group`` says it.
+    group: str = "none"
 
     @property
     def kind(self) -> str:

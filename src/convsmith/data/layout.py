@@ -13,6 +13,11 @@ from convsmith.errors import UserError, shown
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 COST = "cost_"
+# Columns of a CSV that say what belongs together, in the order in which they are asked for.
+GROUPS = (
+    *("group", "group_id", "patient", "patient_id", "patientid", "subject", "subject_id"),
+    *("case_id", "video", "video_id", "scene", "scene_id"),
+)
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,15 @@ class Item:
     split: str | None = None
     target: tuple[float, ...] | None = None
     costs: tuple[float, ...] | None = None
+    group: str | None = None
 
 
-def find(data: Path) -> list[Item]:
+def find(data: Path, group: str | None = None) -> list[Item]:
     """List the images of a folder or CSV, sorted by path; nothing is opened but the CSV.
+
+    Args:
+        data: a folder or a CSV.
+        group: column of the CSV that says what belongs together.
 
     Layouts: ``CLASS/*.jpg``; ``train/CLASS/*.jpg`` with ``val/`` (or ``valid/``) and/or ``test/``; a CSV
     with the columns ``path`` (relative to the CSV) and ``label``, or numbers in ``target`` or several
@@ -40,7 +50,7 @@ def find(data: Path) -> list[Item]:
     Raises:
         UserError: if there is nothing of the kind, with what was found.
     """
-    items = _from_csv(data) if data.is_file() else _from_folder(data)
+    items = _from_csv(data, group) if data.is_file() else _from_folder(data)
     if not items:
         raise UserError(
             f"no images under {shown(data)}; put them into one folder for each class, CLASS/*.jpg"
@@ -95,7 +105,7 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(here, name) for name in names if not name.startswith(".") and name != "Thumbs.db")
 
 
-def _from_csv(file: Path) -> list[Item]:
+def _from_csv(file: Path, group: str | None = None) -> list[Item]:
     if file.suffix.lower() != ".csv":
         raise UserError(f"{shown(file)} is a file but not a .csv; DATA is a folder, a CSV or a built-in name")
     try:
@@ -124,9 +134,19 @@ def _from_csv(file: Path) -> list[Item]:
                 _split_of(cells.get("split"), file, number),
                 tuple(_number(cells.get(name, ""), name, file, number) for name in targets) or None,
                 tuple(_cost(cells.get(name, ""), name, file, number) for name in costs) or None,
+                cells.get(group) or None if group is not None else None,
             )
         )
     return items
+
+
+def group_column(data: Path, wanted: str | None) -> str | None:
+    """The column of a CSV that says what belongs together: of this name, for ``auto`` one of ``GROUPS``."""
+    columns = _columns(data)
+    if wanted == "auto":
+        by_name = {name.lower(): name for name in columns}
+        return next((by_name[name] for name in GROUPS if name in by_name), None)
+    return wanted if wanted in columns else None
 
 
 def target_names(data: Path) -> list[str]:

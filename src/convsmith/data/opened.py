@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,8 +18,11 @@ from convsmith import recipe as recipes
 from convsmith.data import builtin, degrade, layout, targets
 from convsmith.data.dataset import Dataset
 from convsmith.data.decoded import Once, decoded, here, room_for_contents
+from convsmith.data.duplicates import copies
+from convsmith.data.grouping import grouped
 from convsmith.data.layout import Item
 from convsmith.data.moments import measure
+from convsmith.data.pixels import Store
 from convsmith.data.scan import (
     GREY_MODES,
     Broken,
@@ -31,8 +35,9 @@ from convsmith.data.scan import (
 )
 from convsmith.data.side import Enlarged, common_size, side_of_store
 from convsmith.data.signature import Signature
-from convsmith.data.splitting import divided
+from convsmith.data.splitting import divided, quoted
 from convsmith.data.targets import Encoding
+from convsmith.data.thumbnails import thumbnails
 from convsmith.errors import UserError, nearest, shown
 from convsmith.findings import Finding
 from convsmith.nn.normalizer import Normalizer
@@ -42,6 +47,7 @@ def open_data(
     section: recipes.Data,
     *,
     seed: int = 0,
+    recorded: Mapping[str, str] | None = None,
     shared: bool = False,
     enlarged: Enlarged | None = None,
     once: Once = here,
@@ -51,7 +57,8 @@ def open_data(
 
     Args:
         section: the recipe's ``data``.
-        seed: of the split into train and val, where the layout gives none.
+        seed: of long tails and wrong labels that are made on purpose.
+        recorded: the side on which an image of this digest was in an earlier run, which it keeps.
         shared: several processes will read the pixels.
         enlarged: the side that the net to be trained wants for images of so many pixels, and why, where the
             recipe leaves ``size`` open; None where it wants no other.
@@ -63,7 +70,8 @@ def open_data(
             a class too small to split.
     """
     root = locate(section.path)
-    found = layout.find(root)
+    column = layout.group_column(root, section.group)
+    found = layout.find(root, column)
     items = _without(found, section.exclude)
     contents = room_for_contents()
     rows, broken = once(lambda: scan(items, track, contents))
@@ -86,9 +94,12 @@ def open_data(
         once=once,
         track=track,
     )
-    split = divided([rows[number] for number in good], section.val, seed, floor=section.floor)
-    items, made = degrade.degraded([item for item, _ in split], section, seed)
-    split = [(item, header) for item, (_, header) in zip(items, split)]
+    usable = [rows[number] for number in good]
+    division = once(lambda: _divide(usable, good, store, root, column, section, recorded or {}))
+    if division.why:
+        reasons["data.group"] = division.why
+    items, made = degrade.degraded(division.items, section, seed)
+    split = [(item, header) for item, (_, header) in zip(items, usable)]
     _refuse(split, root)
     # Broken rows stay in the store, without a split, so that rows and items keep their numbers.
     kept = [replace(item, split=None) for item, _ in rows]
@@ -107,6 +118,7 @@ def open_data(
         findings=[
             *broken_findings([*broken, *damaged]),
             *_empty_findings(root, found),
+            *division.findings,
             *duplicate_findings([row for row in split if row[0].split]),
             *_tiny_findings(split),
             *made,
@@ -119,6 +131,8 @@ def open_data(
         stored=stored,
         sides=_sides([header for _, header in rows]),
         left_out=[file.path for file in broken],
+        digests=[header.digest for _, header in rows],
+        group=division.group,
     )
     dataset.normalizer = once(lambda: measure(dataset.train, section.normalize))
     return dataset
@@ -175,6 +189,37 @@ def open_items(
         sides=_sides([header for _, header in rows]),
         left_out=[file.path for file in broken],
     )
+
+
+@dataclass(frozen=True)
+class Division:
+    """Items with their splits, the grouping that was kept together, why, and what was noticed."""
+
+    items: list[Item]
+    group: str
+    why: str
+    findings: list[Finding]
+
+
+def _divide(
+    rows: Sequence[tuple[Item, Header]],
+    places: Sequence[int],
+    store: Store,
+    root: Path,
+    column: str | None,
+    section: recipes.Data,
+    recorded: Mapping[str, str],
+) -> Division:
+    """Divide the usable rows, which lie at ``places`` of the store."""
+    small = functools.cache(lambda: thumbnails(store, torch.tensor(places)))
+    items = [item for item, _ in rows]
+    groups, word, why = grouped(items, root, column, section.group, small)
+
+    def near(fresh: Sequence[int]) -> list[tuple[int, int]]:
+        return copies(store, small()[list(fresh)], [places[row] for row in fresh])
+
+    found, findings = divided(rows, section, groups=groups, near=near, recorded=recorded)
+    return Division(found, word, why, findings)
 
 
 def _as_it_is(channels: int) -> Normalizer:
@@ -279,7 +324,7 @@ def _tiny_findings(rows: Sequence[tuple[Item, Header]]) -> list[Finding]:
             seen=f"{len(tiny)} of {len(counts)} classes have fewer than 2 training images: "
             f"{', '.join(tiny[:3])}",
             means="the net can only memorize them",
-            change=f"add images, or `data.exclude=[{', '.join(tiny[:3])}]`",
+            change=f"add images, or `data.exclude={quoted(tiny)}`",
             why="what varies within a class can't be learned from one example",
             source="scan",
         )
@@ -326,9 +371,11 @@ def _refuse(rows: Sequence[tuple[Item, Header]], root: Path) -> None:
         if missing == [""]:
             raise UserError(f"{shown(root)} has no usable image in {split}; add some")
         if missing:
+            one = len(missing) == 1
+            what = f"class {missing[0]!r} has" if one else f"{len(missing)} classes have"
             raise UserError(
-                f"class {missing[0]!r} has no usable image in {split}; add some, or drop it with "
-                f"`data.exclude=[{missing[0]}]`"
+                f"{what} no usable image in {split}; add some, or drop {'it' if one else 'them'} with "
+                f"`data.exclude={quoted(missing)}`"
             )
 
 

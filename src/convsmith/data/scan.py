@@ -44,6 +44,8 @@ class Header:
     height: int
     mode: str
     digest: str
+    # When the file was last changed, in nanoseconds since 1970.
+    modified: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def read(path: Path, kept: Kept | None = None) -> Header | Broken:
     without reading the file again; truncation shows there.
     """
     try:
+        modified = path.stat().st_mtime_ns
         content = path.read_bytes()
     except OSError as error:
         return Broken(path, f"cannot be read ({error.strerror})")
@@ -122,7 +125,7 @@ def read(path: Path, kept: Kept | None = None) -> Header | Broken:
         return Broken(path, "floating-point pixels of unknown range; save it with 8 or 16 bits")
     if kept is not None:
         kept.keep(path, content)
-    return Header(width, height, mode, xxhash.xxh3_128_hexdigest(content))
+    return Header(width, height, mode, xxhash.xxh3_128_hexdigest(content), modified)
 
 
 def scan(

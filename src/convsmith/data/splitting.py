@@ -1,95 +1,385 @@
-"""Splitting images into train, val and test, where the layout gives no split."""
+"""Splitting images into train, val, floor and test, where the layout gives no split.
+
+An image's side follows from a hash of its content, or of the group that it belongs to: it stays where it is
+when others are added or taken away, when it is renamed, and when the folder moves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import torch
+import xxhash
 
+from convsmith import recipe as recipes
 from convsmith.data.layout import Item
 from convsmith.data.scan import Header
-from convsmith.data.shuffle import generator
-from convsmith.errors import UserError
+from convsmith.errors import UserError, shown
+from convsmith.findings import Finding
 
-# A random stream of its own, apart from the other split's.
-FLOOR = 103
+# Where an image may be put. None: it is left out.
+Side = str | None
+# Rows of images -> pairs of them, by place, that are nearly equal.
+Near = Callable[[Sequence[int]], Sequence[tuple[int, int]]]
+# The order of sides of which an image that was on several may keep one: what was trained on tests nothing.
+FIRST = ("train", "val", "floor", "test")
+
+
+def share(key: str, seed: int, salt: str = "") -> float:
+    """A number in [0, 1) that depends on nothing but the arguments.
+
+    >>> share("a", 0) == share("a", 0) != share("a", 1)
+    True
+    """
+    return int(xxhash.xxh3_64_intdigest(f"{seed}\0{salt}\0{key}".encode("utf-8", "surrogateescape"))) / 2**64
 
 
 def divided(
-    rows: Sequence[tuple[Item, Header]], val: float, seed: int, *, floor: float = 0.0
-) -> list[tuple[Item, Header]]:
-    """Give every item a split; those without one are divided, stratified by class.
+    rows: Sequence[tuple[Item, Header]],
+    section: recipes.Data,
+    *,
+    groups: Sequence[str | None],
+    near: Near,
+    recorded: Mapping[str, str],
+) -> tuple[list[Item], list[Finding]]:
+    """Give every item a split; those to which the layout gives none are divided.
 
     Args:
         rows: items with their headers.
-        val: share of the images for validation, where the layout gives none.
-        seed: of the draw.
-        floor: share of the validation images that is set aside: they choose no epoch.
-    """
-    known = {item.split for item, _ in rows}
-    items = [item for item, _ in rows]
-    if None in known:
-        items = _parted(items, None, ("train", "val"), val, seed)
-    elif "val" not in known:
-        items = _parted(items, "train", ("train", "val"), val, seed)
-    if floor:
-        # A draw of its own, so that val and train are those of a recipe without a floor.
-        items = _parted(items, "val", ("val", "floor"), floor, seed + FLOOR, strict=False)
-    return [(item, header) for item, (_, header) in zip(items, rows)]
+        section: the recipe's ``data``, whose ``val``, ``test`` and ``floor`` are shares, and whose ``seed``
+            moves the split.
+        groups: of each item, what it belongs to; None where it stands for itself.
+        near: finds nearly equal images among those that are divided.
+        recorded: the side on which an image of this digest was in an earlier run, which it keeps.
 
-
-def _parted(
-    items: Sequence[Item],
-    split: str | None,
-    into: tuple[str, str],
-    share: float,
-    seed: int,
-    *,
-    strict: bool = True,
-) -> list[Item]:
-    """Items of ``split`` in two: ``share`` of them get the second name, the others the first."""
-    fresh = [number for number, item in enumerate(items) if item.split == split]
-    chosen = stratified(_strata([items[number] for number in fresh]), share, seed, strict=strict)
-    names = {number: into[is_second] for number, is_second in zip(fresh, chosen)}
-    return [replace(item, split=names.get(number, item.split)) for number, item in enumerate(items)]
-
-
-def _strata(items: Sequence[Item]) -> list[str]:
-    """Strata of the split: the classes, or up to ten ranges of the first target."""
-    if any(item.target is None for item in items):
-        return [item.label for item in items]
-    order = sorted(range(len(items)), key=lambda number: (items[number].target, str(items[number].path)))
-    groups = max(1, min(10, len(items) // 10))
-    strata = [""] * len(items)
-    for place, number in enumerate(order):
-        strata[number] = str(place * groups // len(items))
-    return strata
-
-
-def stratified(labels: Sequence[str], val: float, seed: int, *, strict: bool = True) -> list[bool]:
-    """Choose the rows of val: the share of each class, and at least one on each side.
-
-    A class of one image stays on the first side, unless ``strict``.
+    Returns:
+        the items; those that are left out have no split.
 
     Raises:
-        UserError: if ``strict`` and a class has one image.
+        UserError: if a class can't be divided, or the layout has a test split and the recipe wants one.
     """
-    groups: dict[str, list[int]] = {}
-    for row, label in enumerate(labels):
-        groups.setdefault(label, []).append(row)
-    draws = generator(seed)
-    for label, rows in sorted(groups.items()):
-        if strict and len(rows) < 2 and len(groups) > 1:
-            raise UserError(
-                f"class {label!r} has {len(rows)} image; a split needs at least 2. Add images or drop it "
-                f"with `data.exclude=[{label}]`"
+    items = [item for item, _ in rows]
+    known = {item.split for item in items}
+    if section.test and "test" in known:
+        raise UserError("the images have a test split, and `data.test` makes one; leave it out")
+    own = None if None in known else "train"
+    shares = {"val": 0.0 if own and "val" in known else section.val, "test": section.test}
+    findings: list[Finding] = []
+    if own is None or any(shares.values()):
+        fresh = [number for number, item in enumerate(items) if item.split == own]
+        sides, findings = _sides(fresh, rows, groups, near, recorded, shares, section.seed)
+        for number, side in zip(fresh, sides):
+            items[number] = replace(items[number], split=side)
+    if section.floor:
+        items = _with_floor(items, rows, groups, section)
+    return items, findings
+
+
+@dataclass
+class Unit:
+    """Images that stay together: those of one group, or of one content."""
+
+    key: str
+    members: list[int]
+    recorded: str | None
+    side: str = ""
+
+
+def _sides(
+    fresh: Sequence[int],
+    rows: Sequence[tuple[Item, Header]],
+    groups: Sequence[str | None],
+    near: Near,
+    recorded: Mapping[str, str],
+    shares: Mapping[str, float],
+    seed: int,
+) -> tuple[list[Side], list[Finding]]:
+    """The sides of ``fresh`` rows, in their order."""
+    # What a run has recorded was there before, then the older file: newer ones find their places beside them.
+    ages = [
+        (rows[row][1].digest not in recorded, rows[row][1].modified, rows[row][1].digest) for row in fresh
+    ]
+    digests = [rows[row][1].digest for row in fresh]
+    units = _units([groups[row] for row in fresh], digests, ages, recorded)
+    pairs = [*near(fresh), *_exact(digests)]
+    of = {member: number for number, unit in enumerate(units) for member in unit.members}
+    beside = _beside(pairs, of)
+    for number, unit in enumerate(units):
+        around = {units[other].side for other in beside[number]} - {""}
+        unit.side = unit.recorded or (around.pop() if len(around) == 1 else _own_side(unit.key, shares, seed))
+    gone: dict[int, int] = {}
+    for pair in pairs:
+        older, newer = sorted(pair, key=ages.__getitem__)
+        if units[of[older]].side != units[of[newer]].side:
+            gone.setdefault(newer, older)
+    labels = [rows[row][0].label for row in fresh]
+    kept = [[member for member in unit.members if member not in gone] for unit in units]
+    needed = ["train", *(name for name, wanted in shares.items() if wanted)]
+    sides = [unit.side for unit in units]
+    linked = [
+        {other for other in beside[number] if sides[other] == sides[number]} for number in range(len(units))
+    ]
+    moved = represented(
+        sides,
+        [Counter(labels[member] for member in members) for members in kept],
+        [share(unit.key, seed) for unit in units],
+        linked,
+        needed,
+    )
+    found: list[Side] = [None] * len(fresh)
+    for members, side in zip(kept, sides):
+        for member in members:
+            found[member] = side
+    pictures = [(rows[fresh[newer]][0], rows[fresh[older]][0]) for newer, older in gone.items()]
+    return found, [*_left_out(pictures), *_few(moved, len(set(labels)))]
+
+
+def _units(
+    groups: Sequence[str | None],
+    digests: Sequence[str],
+    ages: Sequence[tuple[bool, int, str]],
+    recorded: Mapping[str, str],
+) -> list[Unit]:
+    """Images by what they belong to, the oldest first."""
+    found: dict[str, Unit] = {}
+    for number in sorted(range(len(digests)), key=ages.__getitem__):
+        group = groups[number]
+        key = digests[number] if group is None else f"group\0{group}"
+        unit = found.setdefault(key, Unit(key, [], None))
+        unit.members.append(number)
+        before = recorded.get(digests[number])
+        if before is not None and (unit.recorded is None or FIRST.index(before) < FIRST.index(unit.recorded)):
+            unit.recorded = before
+    return list(found.values())
+
+
+def _own_side(key: str, shares: Mapping[str, float], seed: int) -> str:
+    """The side of what stands alone: val lies below, test above, so that neither moves the other."""
+    place = share(key, seed)
+    if place < shares["val"]:
+        return "val"
+    return "test" if place >= 1 - shares["test"] else "train"
+
+
+def _exact(digests: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of files of the same content, which groups may have put apart."""
+    first: dict[str, int] = {}
+    found = []
+    for number, digest in enumerate(digests):
+        if first.setdefault(digest, number) != number:
+            found.append((first[digest], number))
+    return found
+
+
+def _beside(pairs: Iterable[tuple[int, int]], of: Mapping[int, int]) -> defaultdict[int, set[int]]:
+    """For each unit those that hold nearly equal images."""
+    found: defaultdict[int, set[int]] = defaultdict(set)
+    for one, other in pairs:
+        if of[one] != of[other]:
+            found[of[one]].add(of[other])
+            found[of[other]].add(of[one])
+    return found
+
+
+def represented(
+    sides: list[str],
+    counts: Sequence[Counter[str]],
+    places: Sequence[float],
+    linked: Sequence[Collection[int]],
+    needed: Sequence[str],
+    *,
+    strict: bool = True,
+) -> dict[str, list[str]]:
+    """Move units until each class is on every needed side, where it has units enough.
+
+    A class that val lacks gives its unit of the lowest hash, one that train or test lacks that of the
+    highest: no other unit moves it but one that is lower, or higher, still. It may leave a side for one that
+    comes earlier in ``needed``; no other class loses one of the first two sides by it.
+
+    Args:
+        sides: of the units; changed in place.
+        counts: images of each class in the units.
+        places: hashes of the units, in [0, 1).
+        linked: for each unit those on its side that have to stay with it.
+        needed: names of sides, the most important first.
+        strict: whether a class that can't be on each of the first two needed sides is refused.
+
+    Returns:
+        for each side the classes that were moved to it.
+
+    Raises:
+        UserError: if ``strict``, naming all classes that can't be divided.
+    """
+    holders: defaultdict[str, list[int]] = defaultdict(list)
+    images: Counter[tuple[str, str]] = Counter()
+    for number, count in enumerate(counts):
+        for label, own in count.items():
+            holders[label].append(number)
+            images[label, sides[number]] += own
+    moved: dict[str, list[str]] = {}
+    refused: dict[str, int] = {}
+    for label in sorted(holders):
+        for side in needed:
+            if images[label, side]:
+                continue
+            order = sorted(holders[label], key=places.__getitem__, reverse=side not in ("val", "floor"))
+            kept = {label: needed[: needed.index(side)]}
+            found = (_cluster(first, linked) for first in order)
+            free = (own for own in found if _spared(own, sides, counts, images, kept, needed[:2]))
+            together = next(free, None)
+            if together is not None:
+                _move(together, side, sides, counts, images)
+                moved.setdefault(side, []).append(label)
+            elif strict and side in needed[:2]:
+                refused[label] = sum(counts[number][label] for number in holders[label])
+    if refused and (len(holders) > 1 or "" in holders):
+        _refuse(refused, len(holders))
+    return moved
+
+
+def _cluster(first: int, linked: Sequence[Collection[int]]) -> set[int]:
+    """A unit and all that have to stay with it."""
+    found, open_ = {first}, [first]
+    while open_:
+        for other in linked[open_.pop()]:
+            if other not in found:
+                found.add(other)
+                open_.append(other)
+    return found
+
+
+def _spared(
+    together: Collection[int],
+    sides: Sequence[str],
+    counts: Sequence[Counter[str]],
+    images: Mapping[tuple[str, str], int],
+    own: Mapping[str, Sequence[str]],
+    others: Sequence[str],
+) -> bool:
+    """Whether units may leave their side: each class keeps the sides that ``own`` says, else ``others``."""
+    taken: Counter[tuple[str, str]] = Counter()
+    for number in together:
+        for label, count in counts[number].items():
+            taken[label, sides[number]] += count
+    return all(
+        images[label, side] > count or side not in own.get(label, others)
+        for (label, side), count in taken.items()
+    )
+
+
+def _move(
+    together: Collection[int],
+    side: str,
+    sides: list[str],
+    counts: Sequence[Counter[str]],
+    images: Counter[tuple[str, str]],
+) -> None:
+    for number in together:
+        for label, count in counts[number].items():
+            images[label, sides[number]] -= count
+            images[label, side] += count
+        sides[number] = side
+
+
+def _refuse(images: Mapping[str, int], classes: int) -> None:
+    """Refuse classes that can't be divided, all at once, with their numbers of images."""
+    names = quoted(images)
+    if set(images) == {""}:
+        raise UserError(
+            "the images can't be divided into train and val: they are one, or of one group; add some"
+        )
+    single = [label for label, count in images.items() if count < 2]
+    if len(single) == len(images):
+        one = len(single) == 1
+        what = f"class {shown(repr(single[0]))} has 1 image" if one else f"{len(single)} classes have 1 image"
+        raise UserError(
+            f"{what}; a split needs at least 2. Add images, or drop {'it' if one else 'them'} with "
+            f"`data.exclude={names}`"
+        )
+    raise UserError(
+        f"{len(images)} of {classes} classes can't be divided into train and val, since their images "
+        f"are copies of each other, or of one group; add others, or drop them with `data.exclude={names}`"
+    )
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names as a list that a recipe reads as these names, whatever they look like.
+
+    >>> quoted(["10", "a, b"])
+    '["10", "a, b"]'
+    """
+    return json.dumps(list(names), ensure_ascii=False)
+
+
+def _with_floor(
+    items: Sequence[Item],
+    rows: Sequence[tuple[Item, Header]],
+    groups: Sequence[str | None],
+    section: recipes.Data,
+) -> list[Item]:
+    """The items with a share of val set aside, by a hash of its own: val and train are as without it."""
+    val = [number for number, item in enumerate(items) if item.split == "val"]
+    digests = [rows[number][1].digest for number in val]
+    units = _units(
+        [groups[number] for number in val], digests, [(False, 0, digest) for digest in digests], {}
+    )
+    sides = ["floor" if share(unit.key, section.seed, "floor") < section.floor else "val" for unit in units]
+    represented(
+        sides,
+        [Counter(items[val[member]].label for member in unit.members) for unit in units],
+        [share(unit.key, section.seed, "floor") for unit in units],
+        [()] * len(units),
+        ("val", "floor"),
+        strict=False,
+    )
+    found = list(items)
+    for unit, side in zip(units, sides):
+        for member in unit.members:
+            found[val[member]] = replace(found[val[member]], split=side)
+    return found
+
+
+def _left_out(pairs: Sequence[tuple[Item, Item]]) -> list[Finding]:
+    if not pairs:
+        return []
+    examples = ", ".join(f"{shown(newer.path)} = {shown(older.path)}" for newer, older in pairs[:3])
+    more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+    return [
+        Finding(
+            seen=f"{_images(len(pairs))} nearly equal to one on the other side of the split, and left out: "
+            f"{examples}{more}",
+            means="training on one and validating on the other would measure memory",
+            change="delete one of each",
+            why="the newer file is left out, so that no older one changes its side",
+            source="thumbnails compared, mirrored ones too",
+            name="copies_left_out",
+        )
+    ]
+
+
+def _images(count: int) -> str:
+    return "1 image is" if count == 1 else f"{count:,} images are"
+
+
+def _few(moved: Mapping[str, Sequence[str]], classes: int) -> list[Finding]:
+    found = []
+    for side, labels in moved.items():
+        names = ", ".join(shown(label) for label in labels[:3]) + (", ..." if len(labels) > 3 else "")
+        of = (
+            f"{len(labels)} of {classes} classes had no image in {side}"
+            if classes > 1
+            else f"no image was in {side}"
+        )
+        found.append(
+            Finding(
+                seen=f"{of} by the share alone; one of each was put there{f': {names}' if names else ''}",
+                means="what is said of such a class rests on one image or few",
+                change="add images of it",
+                why="an image's side follows from its own content, so small classes are divided unevenly",
+                source="splits",
+                name="uneven_split",
             )
-    chosen = [False] * len(labels)
-    for _, rows in sorted(groups.items()):
-        if len(rows) < 2:
-            continue
-        share = min(len(rows) - 1, max(1, round(val * len(rows))))
-        for place in torch.randperm(len(rows), generator=draws)[:share].tolist():
-            chosen[rows[place]] = True
-    return chosen
+        )
+    return found

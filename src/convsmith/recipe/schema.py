@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import PrivateAttr, field_validator
+from pydantic import BeforeValidator, PrivateAttr, field_validator
 
 from convsmith.catalog import Kind, Place, SetOf
 from convsmith.findings import Finding
@@ -21,6 +21,11 @@ Share = Annotated[float, Ge(0), Le(1)]
 Model = Annotated[Section, Kind("model")]
 Optimizer = Annotated[Section, Kind("optimizer")]
 Augment = Annotated[dict[str, Any], SetOf("augmentation")]
+
+
+def _as_text(value: Any) -> Any:
+    """Names of classes, of which YAML takes some for numbers: ``[10]`` is the class 10."""
+    return [str(name) if type(name) is int else name for name in value] if isinstance(value, list) else value
 
 
 class Normalize(Strict):
@@ -47,8 +52,12 @@ class LabelNoise(Strict):
 class Data(Strict):
     """Where the images are and how they reach the net.
 
-    ``val`` is the share of the images that is set aside for validation where the folder names no split, and
-    ``floor`` the share of the validation images that is kept out of it, for an accuracy that chose no epoch.
+    ``val`` is the share of the images that is set aside for validation where the folder names no split,
+    ``test`` the share that tests alone, and ``floor`` the share of the validation images that is kept out of
+    them, for an accuracy that chose no epoch. ``seed`` moves the split. ``group`` keeps together what belongs
+    together: a column of the CSV, ``parent`` (the folder that a file lies in), a regular expression for the
+    path within DATA (its first group, or all that matches), ``auto`` (see :mod:`convsmith.data.grouping`), or
+    ``none``.
     ``memory_share`` and ``disk_share`` are shares of what is free, which decoded images may take.
     """
 
@@ -56,6 +65,9 @@ class Data(Strict):
     size: Side | None = None
     stored: Side | None = None
     val: Annotated[float, Gt(0), Lt(1)] = 0.2
+    test: Annotated[float, Ge(0), Lt(1)] = 0.0
+    seed: Annotated[int, Ge(0)] = 0
+    group: str | None = "auto"
     floor: Annotated[float, Ge(0), Lt(1)] = 0.0
     batch_size: Annotated[int, Ge(1)] | None = None
     target: Annotated[Section, Kind("target")] | None = None
@@ -63,7 +75,7 @@ class Data(Strict):
     augment: Augment | None = None
     crops: Annotated[int, Ge(1)] = 1
     normalize: Normalize = Normalize()
-    exclude: list[str] = []
+    exclude: Annotated[list[str], BeforeValidator(_as_text)] = []
     costs: Annotated[Section, Kind("cost")] | None = None
     imbalance: Imbalance | None = None
     label_noise: LabelNoise | None = None

@@ -45,7 +45,7 @@ def advise(
     Raises:
         UserError: on a mistake in what was given.
     """
-    from convsmith.advice import duplicates
+    from convsmith.data import duplicates
     from convsmith.training.assemble import assemble
     from convsmith.training.planning import planned
     from convsmith.training.survey import survey

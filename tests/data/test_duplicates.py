@@ -12,11 +12,11 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from convsmith.advice import duplicates
-from convsmith.advice.duplicates import findings, limit, pairs
-from convsmith.advice.thumbnails import thumbnails, unlikeness
+from convsmith.data import duplicates
+from convsmith.data.duplicates import findings, limit, pairs
 from convsmith.data.layout import Item
 from convsmith.data.pixels import Decoded
+from convsmith.data.thumbnails import thumbnails, unlikeness
 
 SIDE = 32
 

@@ -24,6 +24,17 @@ def thumbnails(store: Store, rows: Tensor) -> Tensor:
     return found
 
 
+def tinted(store: Store, rows: Tensor) -> Tensor:
+    """Small images less their grey (N, 16, 16, 3), in levels; zeros for images of one channel."""
+    found = torch.zeros(len(rows), SIDE, SIDE, 3)
+    for out, pixels in zip(torch.split(found, 256), store.stream(torch.split(rows, 256))):
+        if pixels.shape[3] == 3:
+            planes = pixels.permute(0, 3, 1, 2).float()
+            small = F.interpolate(planes, size=(SIDE, SIDE), mode="bilinear", antialias=True)
+            out.copy_((small - small.mean(1, keepdim=True)).permute(0, 2, 3, 1))
+    return found
+
+
 def unlikeness(one: Tensor, other: Tensor) -> Tensor:
     """Mean squared difference over the variance around each place, (n, 256) twice to (n,).
 

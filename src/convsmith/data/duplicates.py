@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from convsmith.advice.thumbnails import thumbnails, unlikeness
 from convsmith.data.layout import Item
 from convsmith.data.pixels import Store
+from convsmith.data.thumbnails import thumbnails, tinted, unlikeness
 from convsmith.errors import shown
 from convsmith.findings import Finding
 
@@ -21,6 +21,8 @@ FAR = 1.6
 COPY, SURE = 0.05, 0.004
 # Different pictures are looked for from COPY up to here, to see how near they come.
 OTHERS = 0.2
+# Least length of a thumbnail, 16 at most, that shows anything, and difference in color of copies in levels.
+TOLD, TINT = 8.0, 4.0
 # Directions of the first look, and how many neighbors of an image are looked at closely at most.
 DIRECTIONS, CLOSE = 16, 64
 # Distances held at once: 64 MiB.
@@ -56,6 +58,43 @@ def pairs(small: Tensor, *, mirrored: bool = False) -> list[tuple[int, int]]:
     )
     chosen = unlike <= limit(unlike)
     return sorted(zip(first[chosen].tolist(), second[chosen].tolist()))
+
+
+def copies(store: Store, small: Tensor, rows: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of images, by place, that show one picture in the same colors, mirrored ones too.
+
+    Args:
+        store: their pixels.
+        small: their thumbnails (N, 256).
+        rows: where they lie in the store, N.
+    """
+    # Even images have no picture that could be the same.
+    told = (small.float().norm(dim=1) > TOLD).nonzero()[:, 0]
+    own = small[told]
+    plain = pairs(own)
+    found = [(pair, False) for pair in plain]
+    found += [(pair, True) for pair in set(pairs(own, mirrored=True)) - set(plain)]
+    if not found:
+        return []
+    places = told.tolist()
+    met = sorted({place for pair, _ in found for place in pair})
+    tints = dict(zip(met, tinted(store, torch.tensor([rows[places[place]] for place in met]))))
+    kept = [
+        pair
+        for pair, mirrored in found
+        if same_colors(tints[pair[0]].flip(1) if mirrored else tints[pair[0]], tints[pair[1]])
+    ]
+    return sorted((places[one], places[other]) for one, other in kept)
+
+
+def same_colors(one: Tensor, other: Tensor) -> bool:
+    """Whether two pictures (16, 16, 3), less their grey, have the same colors, but for compression and tone.
+
+    >>> red, blue = torch.zeros(2, 16, 16, 3); red[..., 0] = 90; blue[..., 2] = 90
+    >>> same_colors(red, red * 0.9), same_colors(red, blue)
+    (True, False)
+    """
+    return bool((one - other).abs().mean() <= TINT + 0.25 * (one.abs().mean() + other.abs().mean()))
 
 
 def limit(unlike: Tensor) -> float:
