@@ -17,6 +17,7 @@ from convsmith.advice.choice import Choice, applied, changed
 from convsmith.advice.pretrained import LEAST, NET, SMALL, SUBSAMPLES
 from convsmith.advice.strategy import Source
 from convsmith.data.dataset import Dataset
+from convsmith.data.targets import measure_of
 from convsmith.objectives.objective import targets_of
 from convsmith.recipe import Plan, Recipe
 from convsmith.recipe.checking import marks, value_at
@@ -27,6 +28,8 @@ SCRATCH, TUNING = (4000, 30, 100), (600, 5, 30)
 # Epochs of a classifier alone, and the terms for which its closed form is all that is needed.
 HEAD_EPOCHS = 40
 SOLVED = {"cross_entropy", "logit_adjustment", "weighted_cross_entropy", "l2"}
+# Terms under which every class counts alike.
+EVEN = {"logit_adjustment", "weighted_cross_entropy"}
 # Least and largest share of an image's area that a crop shows; the largest ImageNet nets take 0.08 at least,
 # in trainings of hundreds of epochs.
 AREA = (0.35, 1.0)
@@ -254,6 +257,26 @@ def _targets(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Ch
     ]
 
 
+def _choose_by(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:
+    """The figure by which the kept epoch is chosen, where the recipe is for another than the usual one."""
+    if recipe.train.choose_by is not None:
+        return []
+    usual = measure_of(dataset.encoding).name
+    if dataset.kind != "classes":
+        return [Choice("train.choose_by", usual, "the kept epoch is the one that is best in it")]
+    if dataset.costs is not None or dataset.cost_classes:
+        return [Choice("train.choose_by", "expected_cost", "mistakes have costs: the kept epoch costs least")]
+    if counts_alike(recipe):
+        why = "every class is to count alike, for the kept epoch too"
+        return [Choice("train.choose_by", "balanced_accuracy", why)]
+    return [Choice("train.choose_by", usual, "the kept epoch is the one that is best in it")]
+
+
+def counts_alike(recipe: Recipe) -> bool:
+    """Whether a recipe asks for classes that count alike, by its objective or its sampler."""
+    return bool(EVEN & set(recipe.objective)) or recipe.data.sampler not in ("shuffle", {"shuffle": {}})
+
+
 RULES: tuple[Rule, ...] = (
     _places,
     _sizes,
@@ -267,4 +290,5 @@ RULES: tuple[Rule, ...] = (
     _epochs,
     _defaults,
     _targets,
+    _choose_by,
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from convsmith.data.layout import Item
+from convsmith.data.layout import Item, name_within
 from convsmith.errors import UserError, shown
 
 Groups = Sequence[str | None]
@@ -76,7 +76,7 @@ def _named(items: Sequence[Item], root: Path, column: str | None, wanted: str) -
 
 
 def _within(item: Item, root: Path) -> str:
-    return (item.path.relative_to(root) if item.path.is_relative_to(root) else item.path).as_posix()
+    return name_within(item.path, root.absolute())
 
 
 def _matched(pattern: re.Pattern[str], path: str) -> str | None:

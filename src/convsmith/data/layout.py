@@ -75,6 +75,14 @@ def _classes(root: Path, split: str | None) -> Iterator[Item]:
             yield Item(path, folder.name, split)
 
 
+def name_within(file: Path, root: Path | None) -> str:
+    """A file's name within a folder, or beside a CSV; its whole path where it lies elsewhere."""
+    parent = root if root is None or root.suffix.lower() != ".csv" else root.parent
+    absolute = file.absolute()
+    inside = parent is not None and absolute.is_relative_to(parent)
+    return absolute.relative_to(parent).as_posix() if inside and parent is not None else absolute.as_posix()
+
+
 def empty_classes(data: Path, items: Sequence[Item]) -> list[str]:
     """Folders in which images of a class should lie, and none does, as paths within ``data``."""
     if not data.is_dir():

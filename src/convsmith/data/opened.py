@@ -48,6 +48,7 @@ def open_data(
     *,
     seed: int = 0,
     recorded: Mapping[str, str] | None = None,
+    settled: Mapping[str, str] | None = None,
     shared: bool = False,
     enlarged: Enlarged | None = None,
     once: Once = here,
@@ -59,6 +60,8 @@ def open_data(
         section: the recipe's ``data``.
         seed: of long tails and wrong labels that are made on purpose.
         recorded: the side on which an image of this digest was in an earlier run, which it keeps.
+        settled: of a training that goes on, the side of each file by its name within DATA; nothing is divided
+            then.
         shared: several processes will read the pixels.
         enlarged: the side that the net to be trained wants for images of so many pixels, and why, where the
             recipe leaves ``size`` open; None where it wants no other.
@@ -95,7 +98,7 @@ def open_data(
         track=track,
     )
     usable = [rows[number] for number in good]
-    division = once(lambda: _divide(usable, good, store, root, column, section, recorded or {}))
+    division = once(lambda: _divide(usable, good, store, root, column, section, recorded or {}, settled))
     if division.why:
         reasons["data.group"] = division.why
     items, made = degrade.degraded(division.items, section, seed)
@@ -209,8 +212,13 @@ def _divide(
     column: str | None,
     section: recipes.Data,
     recorded: Mapping[str, str],
+    settled: Mapping[str, str] | None,
 ) -> Division:
     """Divide the usable rows, which lie at ``places`` of the store."""
+    if settled is not None:
+        sides = [_settled(item, header, root, settled, recorded) for item, header in rows]
+        known = [replace(item, split=side) for (item, _), side in zip(rows, sides)]
+        return Division(known, section.group or "none", "", [])
     small = functools.cache(lambda: thumbnails(store, torch.tensor(places)))
     items = [item for item, _ in rows]
     groups, word, why = grouped(items, root, column, section.group, small)
@@ -220,6 +228,12 @@ def _divide(
 
     found, findings = divided(rows, section, groups=groups, near=near, recorded=recorded)
     return Division(found, word, why, findings)
+
+
+def _settled(
+    item: Item, header: Header, root: Path, settled: Mapping[str, str], recorded: Mapping[str, str]
+) -> str | None:
+    return settled.get(layout.name_within(item.path, root.absolute()), recorded.get(header.digest)) or None
 
 
 def _as_it_is(channels: int) -> Normalizer:

@@ -16,6 +16,7 @@ from convsmith.recipe.checking import Formerly, Strict
 Section = str | dict[str, Any]
 Path = Annotated[str, Place()]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]
+ChooseBy = Literal["accuracy", "balanced_accuracy", "macro_f1", "expected_cost", "loss", "mae", "rmse", "kl"]
 Side = Annotated[int, Ge(4), Le(4096)]
 Share = Annotated[float, Ge(0), Le(1)]
 Model = Annotated[Section, Kind("model")]
@@ -100,6 +101,7 @@ class Train(Strict):
     form, on features that are computed once, before the ``epochs`` of training, which may be 0 then.
     ``validate_every`` is a number of batches: validation images are evaluated so often within an epoch too,
     and the best net so far is kept. An epoch's row of metrics.csv stays that of its end.
+    ``choose_by`` is the figure of the validation images by which the kept epoch is chosen.
     ``resize_weights`` says what becomes of trained weights whose shape depends on the images' size.
     ``allocator`` says whether freed memory stays with the process, which saves time with large images.
     """
@@ -125,6 +127,7 @@ class Train(Strict):
     ema: Ema | None = None
     early_stopping: EarlyStopping | None = None
     auto: bool = False
+    choose_by: ChooseBy | None = None
     validate_every: Annotated[int, Ge(1)] | None = None
     checkpoint_minutes: Annotated[float, Ge(0)] = 10.0
     allocator: Literal["auto", "system"] = "auto"

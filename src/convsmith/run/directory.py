@@ -8,16 +8,18 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from convsmith.data.atomic import try_writing, write
 from convsmith.data.layout import COST, Item
 from convsmith.errors import UserError, expect, shown
+
+A = TypeVar("A")
 
 
 class RunDirectory:
@@ -186,8 +188,11 @@ class RunDirectory:
         columns: Sequence[str] = (),
         cost_classes: Sequence[str] = (),
         left_out: Sequence[Path] = (),
+        digests: Sequence[str] = (),
     ) -> None:
         """Write which file is in which split; ``columns`` name numeric targets, ``cost_classes`` the costs.
+
+        ``digests`` are of the items' bytes, if they are known.
 
         Files without a split and those ``left_out`` are listed with an empty split, so that they count as
         known.
@@ -198,13 +203,14 @@ class RunDirectory:
                 str(item.path.absolute()),
                 item.label,
                 item.split or "",
+                digest,
                 *(item.target or ()),
                 *(item.costs or ()),
             ]
-            for item in items
+            for item, digest in zip(items, digests or [""] * len(items))
         )
-        gone = ([str(path.absolute()), "", "", *[0] * len(numbers)] for path in left_out)
-        self.write_table(self.files, ["path", "label", "split", *numbers], [*rows, *gone])
+        gone = ([str(path.absolute()), "", "", "", *[0] * len(numbers)] for path in left_out)
+        self.write_table(self.files, ["path", "label", "split", "digest", *numbers], [*rows, *gone])
 
     def read_files(self) -> list[Item]:
         """Read the images of the run's splits.
@@ -218,10 +224,17 @@ class RunDirectory:
         """Read the files that were there when the run began and are in no split."""
         return [item.path for item in self._read_files() if not item.split]
 
+    def read_sides(self) -> list[tuple[Path, str, str]]:
+        """Read each file's path, its split ("" if it has none) and its digest ("" in old runs)."""
+        return [(Path(row["path"]), row["split"], row.get("digest") or "") for row in self._file_rows(dict)]
+
     def _read_files(self) -> list[Item]:
+        return self._file_rows(_item)
+
+    def _file_rows(self, of: Callable[[dict[str, str]], A]) -> list[A]:
         try:
             with open(self.files, newline="", encoding="utf-8", errors="surrogateescape") as stream:
-                return [_item(row) for row in csv.DictReader(stream)]
+                return [of(row) for row in csv.DictReader(stream)]
         except (OSError, KeyError, ValueError, csv.Error) as error:
             raise UserError(
                 f"{shown(self.files)} is missing or damaged ({error}); restore it from a copy"

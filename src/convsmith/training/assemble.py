@@ -26,6 +26,7 @@ from convsmith.training import source
 from convsmith.training.average import exponential_average
 from convsmith.training.features import FeatureBatches
 from convsmith.training.feed import batches, on_device
+from convsmith.training.judging import judge_of
 from convsmith.training.loop import Fit
 from convsmith.training.task import Task
 from convsmith.training.tuning import Tuning
@@ -81,7 +82,12 @@ def assemble(
     objective, regularizers = objectives.build(
         {**plan.objective, **tuning.terms}, targets=dataset.kind, facts=facts
     )
-    feed: dict[str, Any] = batches(plan, dataset, fabric, with_costs="costs" in objective.needs)
+    feed: dict[str, Any] = batches(
+        plan,
+        dataset,
+        fabric,
+        with_costs="costs" in objective.needs or options.choose_by == "expected_cost",
+    )
     model, feed = tuning.on_features(feed, track, known or {})
     torch.manual_seed(options.seed)
     task = Task(model, objective).to(fabric.device)
@@ -92,6 +98,7 @@ def assemble(
         regularizer.attach(model, optimizer)
     # Trying all algorithms for each layer and batch size takes a GPU half a minute: a long training earns it.
     torch.backends.cudnn.benchmark = len(feed["train"]) * options.epochs >= LONG
+    measure = measure_of(dataset.encoding)
     # dynamic=False: an epoch has batches of two sizes, and each deserves its own code.
     wrapped, wrapped_optimizer = fabric.setup(
         torch.compile(task, dynamic=False) if options.compile else task, optimizer
@@ -110,7 +117,9 @@ def assemble(
         clip=options.clip,
         average=exponential_average(task.model, options.ema.decay) if options.ema else None,
         regularizers=regularizers,
-        measure=measure_of(dataset.encoding),
+        measure=measure,
+        judge=judge_of(options.choose_by, measure, dataset),
+        by_loss=options.choose_by == "loss",
         freeze=tuning.freeze,
         validate_every=options.validate_every,
     )

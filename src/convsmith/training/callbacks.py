@@ -260,6 +260,8 @@ def restore(state: Fit, saved: dict[str, Any]) -> None:
     if saved.get("planned") == state.planned:
         state.epochs = saved["epochs"]
     state.history, state.best = saved["history"], saved["best"]
+    if state.best is not None and state.judge is not None and f"val_{state.judge.name}" not in state.best:
+        state.judge = None  # a checkpoint of an earlier version, which chose by the measure
     # Checkpoints of earlier versions have no clock and no number of images.
     state.validated = saved.get("validated", 0)
     state.counted = sum(row["seconds"] for row in state.history)

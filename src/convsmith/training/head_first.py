@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from convsmith.advice.choices import counts_alike
 from convsmith.data.batches import Batches
 from convsmith.data.dataset import Dataset
 from convsmith.data.scan import Track
@@ -24,8 +25,6 @@ from convsmith.training.features import features as features_of
 from convsmith.training.loop import Feed, Fit, Row, evaluated
 from convsmith.training.planning import Planned
 
-# Terms under which every class counts alike.
-EVEN = {"logit_adjustment", "weighted_cross_entropy"}
 # Training images that the solved classifier is evaluated on, where their features weren't kept.
 SAMPLE = 2000
 
@@ -123,11 +122,6 @@ def _alone(plan: Plan) -> Plan:
     )
 
 
-def _is_even(plan: Plan) -> bool:
-    """Whether the plan asks for classes that count alike, by its objective or its sampler."""
-    return bool(EVEN & set(plan.objective)) or plan.data.sampler not in ("shuffle", {"shuffle": {}})
-
-
 def _set_(net: nn.Module, feed: FeatureBatches, plan: Plan, dataset: Dataset) -> None:
     """Set the classifier by features that are in memory."""
     features, targets = feed.views[0], feed.targets[0]
@@ -163,7 +157,7 @@ def _write_(net: nn.Module, found: Ridge, targets: Tensor, weights: Tensor | Non
 
 def _weights(plan: Plan, targets: Tensor) -> Tensor | None:
     """Weights (N,) of the images where the plan asks for classes that count alike."""
-    return _even(targets) if _is_even(plan) and targets.ndim == 1 else None
+    return _even(targets) if counts_alike(plan) and targets.ndim == 1 else None
 
 
 def _even(targets: Tensor) -> Tensor:

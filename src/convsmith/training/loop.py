@@ -18,6 +18,7 @@ from convsmith.data.targets import Measure, measure_of
 from convsmith.errors import UserError
 from convsmith.objectives.regularizers import Regularizer
 from convsmith.training.finite import Losses
+from convsmith.training.judging import Judge
 from convsmith.training.optimizers import rising
 from convsmith.training.seeds import reseed, seed_of
 from convsmith.training.task import Task
@@ -61,6 +62,9 @@ class Fit:
     freeze: Callable[[float], None] | None = None
     validate_every: int | None = None
     measure: Measure = field(default_factory=lambda: measure_of(None))
+    # By what the best epoch is chosen: a figure of its own, the measure, or with ``by_loss`` the loss.
+    judge: Judge | None = None
+    by_loss: bool = False
     # Epochs that were planned before a clock changed ``epochs``.
     planned: int = 0
     epoch: int = 0
@@ -161,7 +165,7 @@ def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
             if state.average is not None:
                 state.average.update_parameters(state.task.model)
         figures = {name: regularizer.figure() for name, regularizer in state.regularizers.items()}
-        _tally(state, state.sums, "train", {**terms, **figures}, logits, batch.targets)
+        _tally(state, state.sums, "train", {**terms, **figures}, logits, batch)
         # The loss before this one is known by now: asking for this one would make the GPU wait.
         _refuse_nonfinite(state, losses.note(loss))
         images = [value for name, value in terms.items() if state.task.objective.per_image(name)]
@@ -259,12 +263,15 @@ def _refuse_nonfinite(state: Fit, loss: float | None) -> None:
 
 
 def _tally(
-    state: Fit, sums: dict[str, Tensor], split: str, terms: dict[str, Tensor], logits: Tensor, target: Tensor
+    state: Fit, sums: dict[str, Tensor], split: str, terms: dict[str, Tensor], logits: Tensor, batch: Batch
 ) -> None:
+    target = batch.targets
     count = len(target)
     new = {f"{split}_{name}": value.detach().double() * count for name, value in terms.items()}
     new[f"{split}_{state.measure.name}"] = state.measure.of(logits, target).double()
     new[f"{split}_count"] = torch.full((), count, dtype=torch.float64, device=logits.device)
+    if split == "val" and state.judge is not None:
+        new[f"val_{state.judge.name}"] = state.judge.of(logits, target, batch.costs)
     for name, value in new.items():
         sums[name] = sums[name] + value if name in sums else value
 
@@ -293,7 +300,7 @@ def _sums(state: Fit, feed: Feed, split: str) -> dict[str, Tensor]:
         for batch in feed.epoch(0):
             if batch.count:
                 terms, logits = task(precision.convert_input(batch.images), batch.targets, batch.costs)
-                _tally(state, sums, split, terms, logits, batch.targets)
+                _tally(state, sums, split, terms, logits, batch)
     task.train(was_training)
     return sums
 
@@ -317,26 +324,38 @@ def _row(state: Fit) -> Row:
 
 def _means(state: Fit, sums: dict[str, Tensor], split: str) -> Row:
     names = sorted(sums)
-    everyone = state.fabric.all_reduce(torch.stack([sums[name] for name in names]), reduce_op="sum").tolist()
-    values = dict(zip(names, everyone))
-    count = values.pop(f"{split}_count")
+    flat = torch.cat([sums[name].reshape(-1) for name in names])
+    everyone = state.fabric.all_reduce(flat, reduce_op="sum").cpu()
+    parts = dict(zip(names, everyone.split([sums[name].numel() for name in names])))
+    count = float(parts.pop(f"{split}_count"))
+    judged = parts.pop(f"val_{state.judge.name}", None) if state.judge is not None else None
     if split == "val":
         state.validated = round(count)
-    means = {name: value / count for name, value in values.items()}
+    means = {name: float(value) / count for name, value in parts.items()}
     terms = state.task.objective.reads
     losses = [means[f"{split}_{name}"] for name in terms if state.task.objective.per_image(name)]
     measure = f"{split}_{state.measure.name}"
     own = means.pop(measure)
+    if judged is not None and state.judge is not None:
+        shape = sums[f"val_{state.judge.name}"].shape
+        means[f"val_{state.judge.name}"] = state.judge.value(judged.view(shape), count)
     if split == "train":  # in the order in which its columns have always been
         return {f"{split}_loss": float(sum(losses)), measure: own, **means}
     return {f"{split}_loss": float(sum(losses)), **means, measure: own}
 
 
-def _rank(state: Fit, row: Row) -> tuple[float, float]:
-    """Sort key of an epoch, larger is better: the measure first, then the loss where it can be compared."""
-    value = row[f"val_{state.measure.name}"]
-    loss = row["val_loss"] if state.task.objective.comparable("val") else 0.0
-    return value if state.measure.higher_is_better else -value, -loss
+def _rank(state: Fit, row: Row) -> tuple[bool, float, float]:
+    """Sort key of an epoch, larger is better: the judge first, then the loss where it can be compared.
+
+    A net whose loss or figure is no finite number is worse than any other.
+    """
+    judge = state.judge or state.measure
+    value, loss = row[f"val_{judge.name}"], row["val_loss"]
+    finite = math.isfinite(value) and math.isfinite(loss)
+    if not finite or state.by_loss:
+        return finite, -loss if finite else 0.0, 0.0
+    comparable = state.task.objective.comparable("val")
+    return True, value if judge.higher_is_better else -value, -loss if comparable else 0.0
 
 
 def _caller(state: Fit, callbacks: Sequence[object]) -> Callable[[str], None]:

@@ -35,6 +35,7 @@ from convsmith.nn.normalizer import Normalizer
 from convsmith.nn.probe import evaluating, takes_channels_last
 from convsmith.recipe import Plan, Recipe
 from convsmith.run.directory import RunDirectory
+from convsmith.run.recorded import recorded, source_sides
 from convsmith.training import features, machine, source
 from convsmith.training import timing as timings
 from convsmith.training.source import Initial
@@ -132,7 +133,7 @@ def _planned(
     recipe = changed(recipe, choices)
     fabric = machine.launch(recipe.train, accelerator)
     track = track if fabric.is_global_zero else no_track
-    dataset = dataset if dataset is not None else _dataset(recipe, fabric, module, track)
+    dataset = dataset if dataset is not None else _dataset(recipe, fabric, module, run, track)
     findings = [*recipe.notes]
     if module is None:
         weights, found = pretrained.choose(recipe, dataset, place)
@@ -176,11 +177,20 @@ def _planned(
     )
 
 
-def _dataset(recipe: Recipe, fabric: Fabric, module: nn.Module | None, track: Track[list[Path]]) -> Dataset:
+def _dataset(
+    recipe: Recipe,
+    fabric: Fabric,
+    module: nn.Module | None,
+    run: RunDirectory | None,
+    track: Track[list[Path]],
+) -> Dataset:
+    before = recorded(run) if run is not None else None
     try:
         return open_data(
             recipe.data,
             seed=recipe.train.seed,
+            recorded=before.digests if before is not None else source_sides(recipe.train.start_from),
+            settled=before.names if before is not None else None,
             shared=fabric.world_size > 1,
             # One process that trains while the others wait must not wait for them.
             once=machine.first_alone if fabric.world_size > 1 else here,

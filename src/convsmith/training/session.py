@@ -185,7 +185,9 @@ def _describe(
     if not run.data.exists():
         whole = replace(dataset, findings=list(findings))
         write(run.data, json.dumps(whole.summary(), indent=1) + "\n")
-        run.write_files(dataset.items, dataset.columns, dataset.cost_classes, dataset.left_out)
+        run.write_files(
+            dataset.items, dataset.columns, dataset.cost_classes, dataset.left_out, dataset.digests
+        )
         write(run.environment, json.dumps(environment(), indent=1) + "\n")
     if not run.recipe.exists():
         # Last: a directory with a recipe can be resumed.
