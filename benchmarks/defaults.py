@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from convsmith.advice.ways import interval
+from convsmith.inference.intervals import of_share as interval
 from convsmith.models import trained_weights as weights
 from photographs import HELD_BACK, SETS, made
 from record import RESULTS, keep

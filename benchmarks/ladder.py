@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from convsmith.advice.pretrained import LADDER
-from convsmith.advice.ways import interval
+from convsmith.inference.intervals import of_share as interval
 from photographs import SETS, made
 from record import RESULTS, keep
 

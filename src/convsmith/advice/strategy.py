@@ -8,6 +8,7 @@ from convsmith.advice import ways
 from convsmith.advice.choice import Choice
 from convsmith.advice.similarity import Similarity
 from convsmith.data.dataset import Dataset
+from convsmith.inference.intervals import of_share
 from convsmith.recipe import Recipe, Section
 
 # Images a class from which on there are enough: where the best strategy changed in benchmarks/finetune.py.
@@ -83,7 +84,7 @@ def _finetuning(each: float, found: Similarity, images: int) -> Choice:
     """
     few, similar = each < FEW, found.similar
     if not ways.is_worth(found, images):
-        low, high = ways.interval(found.last, images)
+        low, high = of_share(found.last, images)
         return Choice(
             "train.finetune",
             "head",

@@ -52,11 +52,13 @@ def table(title: str, columns: list[str], rows: Iterable[list[str]]) -> None:
 
 def trained(result: dict[str, Any]) -> None:
     """Print the result of a training."""
-    figures = (
-        f"{100 * result['accuracy']:.2f}% of the {result['split']} images right"
-        if "val_accuracy" in result
-        else ", ".join(f"{key} {result[key]:.4g}" for key in ("mae", "rmse", "kl") if key in result)
-    )
+    on = f"{result['n']:,} {result['split']} images"
+    if "val_accuracy" in result:
+        figures = f"{100 * result['accuracy']:.2f}%{between(result, 100)} of {on} right"
+    else:
+        known = ", ".join(f"{key} {result[key]:.4g}" for key in ("mae", "rmse", "kl") if key in result)
+        figures = f"{known}{between(result)} on {on}"
+    figures += ", on which the epoch was chosen" if result["chosen_by"] else ""
     stopped = f", stopped: {as_flags(result['stopped'])}" if result["stopped"] else ""
     kept = (
         f"best epoch {result['best_epoch']} of {result['epochs']}"
@@ -68,6 +70,12 @@ def trained(result: dict[str, Any]) -> None:
         f"{result['parameters']:,} parameters; {result['seconds']:.0f} s of training)"
     )
     say(f"report: {result['report']}")
+
+
+def between(result: dict[str, Any], percent: int = 0) -> str:
+    """The 95% interval of a result, in brackets."""
+    low, high = result["interval"]
+    return f" ({percent * low:.1f}-{percent * high:.1f})" if percent else f" ({low:.4g} to {high:.4g})"
 
 
 def inspected(found: dict[str, Any]) -> None:
@@ -105,7 +113,7 @@ def _mean_share(values: list[float | None]) -> str:
 def evaluation(found: Any) -> None:
     """Print the figures of an evaluation, in total and by class or target."""
     if not hasattr(found, "per_class"):
-        say(f"{found.headline} on {len(found.targets):,} {found.split} images")
+        say(found.result)
         if found.numeric:
             rows = [
                 [name, *(f"{row[key]:.4g}" for key in ("mae", "rmse", "median_absolute_error", "r2"))]
@@ -114,7 +122,7 @@ def evaluation(found: Any) -> None:
             table("", ["target", "MAE", "RMSE", "median error", "R²"], rows)
         return
     say(
-        f"{100 * found.accuracy:.2f}% of {len(found.targets):,} {found.split} images right, "
+        f"{found.result}, "
         f"loss {found.loss:.4f}, balanced accuracy {100 * found.balanced_accuracy:.2f}%, "
         f"macro F1 {found.macro_f1:.4f}, expected cost {found.expected_cost:.4f}"
     )

@@ -18,8 +18,9 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_
 from convsmith.data.dataset import Dataset
 from convsmith.errors import UserError
 from convsmith.findings import Finding
+from convsmith.inference import intervals
 from convsmith.inference.cells import table
-from convsmith.inference.number_evaluation import NumberEvaluation
+from convsmith.inference.number_evaluation import NumberEvaluation, chosen_on_them
 from convsmith.inference.predictor import Predictor
 from convsmith.objectives.costs import decide
 
@@ -39,6 +40,7 @@ def few_of_each() -> Iterator[None]:
 class Evaluation:
     """Posteriors (N, K) and true classes (N,) of a split, and the figures drawn from them.
 
+    ``chosen_by`` is the figure by which the net's epoch was chosen on these very images, None if it wasn't.
     ``findings`` say which files were left out. ``costs`` (K, K) are of each decision (column) about each
     class (row), ``image_costs`` (N, K) of each decision about each image.
     """
@@ -50,13 +52,34 @@ class Evaluation:
     findings: Sequence[Finding] = ()
     costs: Floats | None = None
     image_costs: Floats | None = None
+    chosen_by: str | None = None
 
     @property
     def headline(self) -> str:
         """The result in a few words."""
+        return f"{self.result}, loss {self.loss:.4f}, balanced accuracy {100 * self.balanced_accuracy:.2f}%"
+
+    @property
+    def result(self) -> str:
+        """The accuracy with its interval, and whether the images have chosen the epoch."""
+        low, high = self.interval
         return (
-            f"{100 * self.accuracy:.2f}% of {len(self.targets):,} {self.split} images right, "
-            f"loss {self.loss:.4f}, balanced accuracy {100 * self.balanced_accuracy:.2f}%"
+            f"{100 * self.accuracy:.2f}% ({100 * low:.1f}-{100 * high:.1f}) of {len(self.targets):,} "
+            f"{self.split} images right{chosen_on_them(self.chosen_by)}"
+        )
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% interval of the accuracy."""
+        return intervals.of_share(self.accuracy, len(self.targets))
+
+    @property
+    def balanced_interval(self) -> tuple[float, float]:
+        """95% interval of the balanced accuracy."""
+        there = np.unique(self.targets)
+        table = self.confusion
+        return intervals.of_recalls(
+            [int(table[label, label]) for label in there], [int(table[label].sum()) for label in there]
         )
 
     def __repr__(self) -> str:
@@ -155,7 +178,10 @@ class Evaluation:
         return {
             "split": self.split,
             "accuracy": self.accuracy,
+            "interval": list(self.interval),
             "balanced_accuracy": self.balanced_accuracy,
+            "balanced_interval": list(self.balanced_interval),
+            "chosen_by": self.chosen_by,
             "macro_f1": self.macro_f1,
             "expected_cost": self.expected_cost,
             "loss": self.loss,

@@ -11,9 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from convsmith.findings import Finding
+from convsmith.inference import intervals
 from convsmith.inference.cells import table
 
 Floats = npt.NDArray[np.float64]
+
+
+def chosen_on_them(chosen_by: str | None) -> str:
+    """What is to be said of a figure of images on which the kept epoch was chosen."""
+    return "" if chosen_by is None else ", on which the epoch was chosen"
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,7 +28,7 @@ class NumberEvaluation:
 
     For distributions ``divergences`` hold KL(true || predicted) of each image, (N,), and ``modes`` whether
     the likeliest class is the same; where the distribution stands for no number (votes), predicted and
-    true are the shares themselves, (N, K).
+    true are the shares themselves, (N, K). ``chosen_by`` is as for classes.
     """
 
     split: str
@@ -34,13 +40,14 @@ class NumberEvaluation:
     modes: npt.NDArray[np.bool_] | None = None
     numeric: bool = True
     findings: Sequence[Finding] = ()
+    chosen_by: str | None = None
 
     def __repr__(self) -> str:
-        return f"NumberEvaluation: {self.headline} on {len(self.targets):,} {self.split} images"
+        return f"NumberEvaluation: {self.result}"
 
     def _repr_html_(self) -> str:
         """The headline, and a row for each target."""
-        words = f"<p>{html.escape(self.headline)} on {len(self.targets):,} {self.split} images</p>"
+        words = f"<p>{html.escape(self.result)}</p>"
         if not self.numeric:
             return words
         keys = ("mae", "rmse", "median_absolute_error", "r2")
@@ -92,16 +99,31 @@ class NumberEvaluation:
         figures: dict[str, Any] = {"split": self.split, "n": len(self.targets)}
         if self.numeric:
             figures |= {"mae": self.mae, "rmse": self.rmse, "per_target": self.per_column()}
+            figures["interval"] = list(intervals.of_mean(np.abs(self.errors).mean(1)))
         if self.divergences is not None and self.modes is not None:
             figures |= {"kl": self.kl, "accuracy": float(self.modes.mean())}
+            if not self.numeric:
+                figures["interval"] = list(intervals.of_mean(self.divergences))
+        figures["chosen_by"] = self.chosen_by
         return {**figures, "findings": [finding.as_dict() for finding in self.findings]}
+
+    @property
+    def result(self) -> str:
+        """The headline, on which images, and whether they have chosen the epoch."""
+        return f"{self.headline} on {len(self.targets):,} {self.split} images{chosen_on_them(self.chosen_by)}"
 
     @property
     def headline(self) -> str:
         """The result in a few words."""
         words = []
         if self.numeric:
-            words = [f"mean absolute error {self.mae:.4g}", f"RMSE {self.rmse:.4g}"]
+            low, high = intervals.of_mean(np.abs(self.errors).mean(1))
+            words = [f"mean absolute error {self.mae:.4g} ({low:.4g} to {high:.4g})", f"RMSE {self.rmse:.4g}"]
         if self.divergences is not None and self.modes is not None:
-            words += [f"KL divergence {self.kl:.4f}", f"likeliest class right {100 * self.modes.mean():.2f}%"]
+            low, high = intervals.of_mean(self.divergences)
+            between = "" if self.numeric else f" ({low:.4f} to {high:.4f})"
+            words += [
+                f"KL divergence {self.kl:.4f}{between}",
+                f"likeliest class right {100 * self.modes.mean():.2f}%",
+            ]
         return ", ".join(words)

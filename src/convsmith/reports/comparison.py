@@ -13,7 +13,8 @@ from convsmith import recipe as recipes
 from convsmith.errors import shown
 from convsmith.reports import plots
 from convsmith.reports.fill import fill
-from convsmith.reports.page import MEASURES, diagnosis, words
+from convsmith.reports.page import MEASURES, chosen_by, diagnosis, words
+from convsmith.run.best import best
 from convsmith.run.directory import RunDirectory
 
 Row = dict[str, float]
@@ -35,8 +36,7 @@ class Compared:
 
     @property
     def best(self) -> Row:
-        sign = 1 if self.measure == "accuracy" else -1
-        return max(self.rows, key=lambda row: (sign * row[f"val_{self.measure}"], -row["val_loss"]))
+        return best(self.rows, chosen_by(self.recipe.get("train.choose_by"), self.rows))
 
     @property
     def seconds(self) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 from PIL import Image
 
+from convsmith import recipe as recipes
 from convsmith.advice.curves import diagnose
 from convsmith.advice.evidence import gather
 from convsmith.data import atomic
@@ -23,6 +24,8 @@ from convsmith.inference.model_file import load
 from convsmith.inference.number_evaluation import NumberEvaluation
 from convsmith.reports import plots
 from convsmith.reports.fill import fill
+from convsmith.run.best import WORDS
+from convsmith.run.best import best as best_of
 from convsmith.run.directory import RunDirectory
 
 MISTAKES = 12
@@ -55,8 +58,8 @@ def render(
     files: Sequence[Path],
 ) -> str:
     measure = next(name for name in MEASURES if f"val_{name}" in rows[0])
-    sign = 1 if measure == "accuracy" else -1
-    best = max(rows, key=lambda row: (sign * row[f"val_{measure}"], -row["val_loss"]))
+    judge = chosen_by(recipes.load(run.recipe).train.choose_by, rows)
+    best = best_of(rows, judge)
     epoch = int(best["epoch"])
     # Row 0 is of a classifier that was solved before anything was trained.
     trained = [row for row in rows if row["epoch"] >= 1]
@@ -75,7 +78,7 @@ def render(
         evaluation=evaluation,
         measure=measure,
         best=best,
-        kept=f"best epoch {epoch} of {len(trained)}" if trained else "classifier solved, nothing trained",
+        kept=_kept(epoch, len(trained), judge, best),
         terms=_terms(trained, best, measure) if trained else [],
         curves=[
             Markup(plots.curve(rows, loss, "loss", best=epoch, log=True, marks=marks)),
@@ -91,6 +94,21 @@ def render(
         environment=run.read_json(run.environment),
         parameters=_parameters(run),
     )
+
+
+def chosen_by(wanted: str | None, rows: Sequence[Mapping[str, float]]) -> str:
+    """The figure by which a run has chosen its epoch; runs of earlier versions chose by their measure."""
+    if wanted is not None and all(f"val_{wanted}" in row for row in rows):
+        return wanted
+    return next(name for name in MEASURES if f"val_{name}" in rows[0])
+
+
+def _kept(epoch: int, epochs: int, judge: str, best: Mapping[str, float]) -> str:
+    if not epochs:
+        return "classifier solved, nothing trained"
+    value = best[f"val_{judge}"]
+    figure = f"{100 * value:.2f}%" if judge in ("accuracy", "balanced_accuracy") else f"{value:.4g}"
+    return f"best epoch {epoch} of {epochs} (val {WORDS[judge]} {figure})"
 
 
 def diagnosis(run: RunDirectory) -> list[Finding]:

@@ -24,13 +24,11 @@ class Judge:
 
     Args:
         name: the column of metrics.csv is ``val_NAME``.
-        higher_is_better: which way is better.
         of: from outputs (n, K), targets (n,) and costs (n, K) or None to sums, of one shape for all batches.
         value: from the sums over all images and their number to the figure.
     """
 
     name: str
-    higher_is_better: bool
     of: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     value: Callable[[Tensor, float], float] = lambda total, count: float(total) / count
 
@@ -57,9 +55,9 @@ def judge_of(name: str | None, measure: Measure, dataset: Dataset) -> Judge | No
     classes = len(dataset.classes)
     if name == "expected_cost":
         matrix = dataset.costs
-        return Judge(name, False, lambda output, target, costs: _cost(output, target, costs, matrix))
+        return Judge(name, lambda output, target, costs: _cost(output, target, costs, matrix))
     value = _balanced if name == "balanced_accuracy" else _macro_f1
-    return Judge(name, True, lambda output, target, _: _counts(output, target, classes), value)
+    return Judge(name, lambda output, target, _: _counts(output, target, classes), value)
 
 
 def _hard(target: Tensor) -> Tensor:
@@ -106,4 +104,4 @@ def _root_mean_square(dataset: Dataset) -> Judge:
         error = encoding.error(encoding.decode(output.float()), encoding.decode(target.float()))
         return error.double().square().mean(1).sum()
 
-    return Judge("rmse", False, squares, lambda total, count: math.sqrt(float(total) / count))
+    return Judge("rmse", squares, lambda total, count: math.sqrt(float(total) / count))

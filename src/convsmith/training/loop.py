@@ -17,6 +17,7 @@ from convsmith.data.batches import Batch
 from convsmith.data.targets import Measure, measure_of
 from convsmith.errors import UserError
 from convsmith.objectives.regularizers import Regularizer
+from convsmith.run.best import rank
 from convsmith.training.finite import Losses
 from convsmith.training.judging import Judge
 from convsmith.training.optimizers import rising
@@ -345,17 +346,8 @@ def _means(state: Fit, sums: dict[str, Tensor], split: str) -> Row:
 
 
 def _rank(state: Fit, row: Row) -> tuple[bool, float, float]:
-    """Sort key of an epoch, larger is better: the judge first, then the loss where it can be compared.
-
-    A net whose loss or figure is no finite number is worse than any other.
-    """
-    judge = state.judge or state.measure
-    value, loss = row[f"val_{judge.name}"], row["val_loss"]
-    finite = math.isfinite(value) and math.isfinite(loss)
-    if not finite or state.by_loss:
-        return finite, -loss if finite else 0.0, 0.0
-    comparable = state.task.objective.comparable("val")
-    return True, value if judge.higher_is_better else -value, -loss if comparable else 0.0
+    name = "loss" if state.by_loss else (state.judge or state.measure).name
+    return rank(row, name, comparable=state.task.objective.comparable("val"))
 
 
 def _caller(state: Fit, callbacks: Sequence[object]) -> Callable[[str], None]:

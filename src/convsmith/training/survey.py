@@ -6,6 +6,7 @@ from convsmith import catalog
 from convsmith.advice import ways
 from convsmith.advice.strategy import STRATEGIES
 from convsmith.advice.ways import Way
+from convsmith.inference.intervals import of_share
 from convsmith.recipe import Plan
 from convsmith.training import timing as timings
 from convsmith.training.planning import Planned
@@ -27,7 +28,7 @@ def survey(ready: Planned) -> list[Way]:
         minutes = ready.timing.seconds(plan.train.epochs) / 60
         return [Way(_name(plan), None, None, minutes, "not estimated", True)]
     found = known.similarity
-    head = ways.interval(found.last, found.images)
+    head = of_share(found.last, found.images)
     more = ways.gain(found)
     tuned = (head[0] + more, min(1.0, head[1] + more))
     other = plan if plan.train.epochs else _changed(plan, STRATEGIES[False, found.similar], TUNING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from convsmith import recipe as recipes
 from convsmith.data import layout
 from convsmith.data.dataset import SPLITS, Dataset
 from convsmith.data.opened import locate, open_items
@@ -52,7 +53,16 @@ def evaluate(
         name, dataset = _given(predictor, data, split, track)
     else:
         name, dataset = recorded(predictor, _run_of(model), split, track)
-    return replace(evaluate_split(predictor, dataset, name), findings=dataset.findings)
+    chosen = chosen_on(_run_of(model), name) if data is None else None
+    return replace(evaluate_split(predictor, dataset, name), findings=dataset.findings, chosen_by=chosen)
+
+
+def chosen_on(run: RunDirectory, split: str) -> str | None:
+    """The figure by which a run chose its epoch, if it did so on the images of this split."""
+    if split != "val" or not any(row["epoch"] >= 1 for row in run.read_metrics()):
+        return None
+    wanted: str | None = recipes.load(run.recipe).train.choose_by
+    return wanted or "accuracy"
 
 
 def recorded(

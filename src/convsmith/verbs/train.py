@@ -263,7 +263,10 @@ def _concluded(run: RunDirectory, trained: Trained) -> dict[str, Any]:
     name = "test" if dataset.split("test") is not None else "val"
     split = dataset.split(name)
     assert split is not None
-    evaluation = evaluate_split(predictor, dataset, name)
+    # A classifier that was solved in closed form has chosen nothing on these images.
+    chosen = name == "val" and state.epoch > 0
+    judge = "loss" if state.by_loss else (state.judge or state.measure).name
+    evaluation = replace(evaluate_split(predictor, dataset, name), chosen_by=judge if chosen else None)
     if isinstance(evaluation, Evaluation):
         _keep_confusion(run, predictor, dataset, evaluation)
     files = [dataset.items[row].path for row in split.rows.tolist()]
@@ -273,7 +276,7 @@ def _concluded(run: RunDirectory, trained: Trained) -> dict[str, Any]:
     assert state.best is not None
     return {
         "run": str(run.path),
-        **{key: value for key, value in figures.items() if key not in ("per_class", "findings", "n")},
+        **{key: value for key, value in figures.items() if key not in ("per_class", "findings")},
         "split": name,
         "best_epoch": int(state.best["epoch"]),
         "epochs": state.epoch,

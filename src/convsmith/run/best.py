@@ -1,0 +1,48 @@
+"""Which epoch of a training is the best: one rule for the loop that keeps it and the pages that show it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+Row = TypeVar("Row", bound=Mapping[str, float])
+# Figures of which more is better; of all others, less.
+HIGHER = frozenset({"accuracy", "balanced_accuracy", "macro_f1"})
+# What each is called by people.
+WORDS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "expected_cost": "expected cost",
+    "loss": "loss",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "kl": "KL divergence",
+}
+
+
+def rank(row: Mapping[str, float], name: str, *, comparable: bool = True) -> tuple[bool, float, float]:
+    """Sort key of an epoch, larger is better: the figure first, then the validation loss.
+
+    A net whose figure or loss is no finite number is worse than any other.
+
+    Args:
+        row: of metrics.csv.
+        name: of the figure, ``val_NAME``.
+        comparable: whether the loss means the same in all epochs.
+
+    >>> rank({"val_accuracy": 0.9, "val_loss": math.nan}, "accuracy") < rank(
+    ...     {"val_accuracy": 0.1, "val_loss": 2.0}, "accuracy"
+    ... )
+    True
+    """
+    value, loss = row[f"val_{name}"], row["val_loss"]
+    if not (math.isfinite(value) and math.isfinite(loss)):
+        return False, 0.0, 0.0
+    return True, value if name in HIGHER else -value, -loss if comparable else 0.0
+
+
+def best(rows: Sequence[Row], name: str) -> Row:
+    """The first of the best epochs."""
+    return max(rows, key=lambda row: rank(row, name))
