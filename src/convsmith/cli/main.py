@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -202,7 +202,11 @@ def report(
     if len(runs) == 1 and out is None:
         import convsmith as cs
 
-        found = {"report": str(cs.report(runs[0], device=device))}
+        notes: list[Any] = []
+        found: dict[str, Any] = {"report": str(cs.report(runs[0], device=device, noted=notes.append))}
+        for finding in notes:
+            output.note(f"note: {finding.seen}")
+        found["findings"] = [finding.as_dict() for finding in notes]
     else:
         from convsmith.verbs.compare import compare
 

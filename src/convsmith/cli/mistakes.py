@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -21,6 +22,9 @@ USERS_ERRNOS = (errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ENO
 
 def guarded(app: Callable[..., Any]) -> None:
     """Run a typer app, and exit with the right code and message."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an encoding may lack a letter of a name
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(prog_name="convsmith", standalone_mode=False)
         if code == 130:  # interrupted before a command had begun

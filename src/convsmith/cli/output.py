@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from convsmith.cli.wording import as_flags, in_flags
 
@@ -26,8 +28,21 @@ console = Console(highlight=False)
 
 def as_json(content: Any) -> None:
     """Write one JSON object as the last line of stdout."""
-    sys.stdout.write(json.dumps(in_flags(content)) + "\n")
+    sys.stdout.write(json.dumps(numbers(in_flags(content)), allow_nan=False) + "\n")
     sys.stdout.flush()
+
+
+def numbers(content: Any) -> Any:
+    """What JSON has no number for, NaN and infinity, becomes null.
+
+    >>> numbers({"loss": float("nan"), "seen": [1, float("inf")]})
+    {'loss': None, 'seen': [1, None]}
+    """
+    if isinstance(content, dict):
+        return {key: numbers(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [numbers(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def say(text: str) -> None:
@@ -46,7 +61,8 @@ def table(title: str, columns: list[str], rows: Iterable[list[str]]) -> None:
     for number, column in enumerate(columns):
         view.add_column(column, justify="left" if number < 1 else "right", overflow="fold")
     for row in rows:
-        view.add_row(*row)
+        # As texts: brackets in the names of classes are no markup, and :dog: is no picture.
+        view.add_row(*(Text(cell) for cell in row))
     console.print(view)
 
 

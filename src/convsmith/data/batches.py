@@ -124,7 +124,11 @@ class Batches:
 
     def __len__(self) -> int:
         count = len(self.sampler) if self.sampler is not None else len(self.split)  # type: ignore[arg-type]
-        return max(1, math.ceil(count / max(1, self.batch_size // self.crops)))
+        size = max(1, self.batch_size // self.crops)
+        batches = max(1, math.ceil(count / size))
+        # One image of a process has no statistics to normalize by: an odd number in pairs makes one of three.
+        pairs = 2 * self.world
+        return max(1, count // pairs) if size >= pairs > count // batches else batches
 
     def at(self, places: Tensor) -> Batch:
         """The images at these places within the split, plain."""

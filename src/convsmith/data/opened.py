@@ -191,6 +191,7 @@ def open_items(
         stored=signature.stored,
         sides=_sides([header for _, header in rows]),
         left_out=[file.path for file in broken],
+        digests=[header.digest for _, header in rows],
     )
 
 

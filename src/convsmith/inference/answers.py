@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convsmith.data.signature import Signature
+from convsmith.errors import UserError
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,6 +29,20 @@ def decisions(probabilities: Floats, signature: Signature) -> npt.NDArray[np.int
     if signature.costs is None:
         return np.asarray(probabilities.argmax(1))
     return np.asarray((probabilities @ np.array(signature.costs)).argmin(1))
+
+
+def refuse_nonfinite(outputs: Floats) -> None:
+    """Refuse outputs (N, K) of a net that are no numbers: every figure of them would be made up.
+
+    Raises:
+        UserError: if any is NaN or infinite.
+    """
+    bad = int((~np.isfinite(outputs).all(1)).sum())
+    if bad:
+        raise UserError(
+            f"the net answers with NaN or infinity for {bad:,} of {len(outputs):,} images: its training has "
+            f"diverged, or its weights are damaged; train again at a smaller rate, or restore them"
+        )
 
 
 def answers(outputs: Floats, signature: Signature, top: int = 5) -> list[dict[str, Any]]:

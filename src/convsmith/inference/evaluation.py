@@ -19,6 +19,7 @@ from convsmith.data.dataset import Dataset
 from convsmith.errors import UserError
 from convsmith.findings import Finding
 from convsmith.inference import intervals
+from convsmith.inference.answers import refuse_nonfinite
 from convsmith.inference.cells import table
 from convsmith.inference.number_evaluation import NumberEvaluation, chosen_on_them
 from convsmith.inference.predictor import Predictor
@@ -211,6 +212,7 @@ def evaluate_split(
         raise UserError(f"there are no {name} images to evaluate")
     streams = split.store.stream(torch.split(split.rows, batch_size))
     outputs = torch.cat([predictor.outputs(pixels) for pixels in streams])
+    refuse_nonfinite(outputs.numpy())
     encoding = predictor.encoding
     if encoding is None:
         return Evaluation(

@@ -27,6 +27,7 @@ from convsmith.data.atomic import write as write_file
 from convsmith.data.signature import Signature
 from convsmith.errors import UserError, expect, shown
 from convsmith.findings import Finding
+from convsmith.inference.answers import refuse_nonfinite
 from convsmith.inference.ensemble import Ensemble
 from convsmith.inference.pipeline import Pipeline
 from convsmith.inference.predictor import Predictor
@@ -204,7 +205,10 @@ def _tried(predictor: Predictor, place: Path) -> None:
         outputs = predictor.outputs(torch.zeros(shape, dtype=torch.uint8))
         if tuple(outputs.shape) != (1, len(predictor.classes)):
             raise ValueError(f"the net gives {tuple(outputs.shape)} for {len(predictor.classes)} classes")
+        refuse_nonfinite(outputs.numpy())
         predictor.answers(outputs, top=1)
+    except UserError as error:
+        raise UserError(f"{shown(place)}: {error}") from None
     except Exception as error:  # whatever a foreign description makes torch raise
         raise _unfit(place, error) from None
 

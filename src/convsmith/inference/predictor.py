@@ -19,7 +19,7 @@ from convsmith.data.picture import decode, pixels_of, sized, whole
 from convsmith.data.signature import Signature
 from convsmith.data.targets import Encoding, restore
 from convsmith.errors import UserError, shown
-from convsmith.inference.answers import answers
+from convsmith.inference.answers import answers, refuse_nonfinite
 from convsmith.inference.ensemble import Ensemble
 from convsmith.inference.pipeline import Pipeline
 from convsmith.nn.normalizer import Normalizer
@@ -229,6 +229,7 @@ class Predictor:
             chunk = pictures[start : start + batch_size]
             names = [{"file": str(picture)} if isinstance(picture, str | Path) else {} for picture in chunk]
             outputs = self.outputs(torch.from_numpy(np.stack([self.read(picture) for picture in chunk])))
+            refuse_nonfinite(outputs.numpy())
             yield from ({**name, **answer} for name, answer in zip(names, self.answers(outputs, top)))
 
     def answers(self, outputs: Tensor, top: int = 5) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from convsmith.recipe.schema import (
     Section,
     Train,
 )
-from convsmith.recipe.writing import dump
+from convsmith.recipe.writing import amended, dump
 
 __all__ = [
     "Data",
@@ -41,6 +41,7 @@ __all__ = [
     "Section",
     "Strict",
     "Train",
+    "amended",
     "dump",
     "load",
     "load_plan",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -27,6 +27,15 @@ Augment = Annotated[dict[str, Any], SetOf("augmentation")]
 def _as_text(value: Any) -> Any:
     """Names of classes, of which YAML takes some for numbers: ``[10]`` is the class 10."""
     return [str(name) if type(name) is int else name for name in value] if isinstance(value, list) else value
+
+
+def _number_of(key: str) -> Callable[[Any], Any]:
+    """A number alone is the one key of a section: ``early_stopping: 5`` is its patience."""
+
+    def section(value: Any) -> Any:
+        return {key: value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    return section
 
 
 class Normalize(Strict):
@@ -124,8 +133,8 @@ class Train(Strict):
     compile: bool = False
     accumulate: Annotated[int, Ge(1)] = 1
     clip: Annotated[float, Gt(0)] | None = None
-    ema: Ema | None = None
-    early_stopping: EarlyStopping | None = None
+    ema: Annotated[Ema | None, BeforeValidator(_number_of("decay"))] = None
+    early_stopping: Annotated[EarlyStopping | None, BeforeValidator(_number_of("patience"))] = None
     auto: bool = False
     choose_by: ChooseBy | None = None
     validate_every: Annotated[int, Ge(1)] | None = None

@@ -37,6 +37,30 @@ def dump(recipe: Recipe, reasons: Mapping[str, str] | None = None) -> str:
     return text.getvalue()
 
 
+def amended(text: str, changes: Mapping[str, Any], why: str) -> str:
+    """A recipe's YAML with other values by dotted key, each with a comment; all other lines stay.
+
+    >>> amended("train:\n  epochs: 3  # enough\n", {"train.epochs": 5}, "since it was resumed")
+    'train:\n  epochs: 5  # since it was resumed; was 3\n'
+    """
+    editor = YAML(typ="rt")
+    editor.width = 100
+    tree = editor.load(text)
+    for dotted, value in changes.items():
+        *parents, last = dotted.split(".")
+        node: Any = tree
+        for key in parents:
+            node = node.setdefault(key, CommentedMap())
+        before = node.get(last)
+        node[last] = _commented(value)
+        node.ca.items.pop(last, None)
+        if not isinstance(value, Mapping):
+            node.yaml_add_eol_comment(why if before is None else f"{why}; was {before}", last)
+    found = io.StringIO()
+    editor.dump(tree, found)
+    return found.getvalue()
+
+
 def _commented(node: Any) -> Any:
     if isinstance(node, Mapping):
         return CommentedMap((key, _commented(value)) for key, value in node.items())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
@@ -106,6 +108,24 @@ class RunDirectory:
     def unlock(self) -> None:
         if self._lock is not None:
             self._lock.release()
+
+    def withdraw(self, *, folder: bool) -> None:
+        """Take back what a start has written that failed before anything was learned.
+
+        Args:
+            folder: whether the run's folder was made for it, and goes too.
+        """
+        if self.checkpoint.exists() or self.metrics.exists():
+            return
+        own = (self.recipe, self.data, self.files, self.environment, self.weights, self.model)
+        for file in (*own, self.steps, self.health, self.confusion):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(self.source, ignore_errors=True)
+        if folder:
+            self.unlock()
+            (self.path / ".lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else lies in it
+                self.path.rmdir()
 
     def forget(self) -> None:
         """Delete what a training has written, before it is started again."""

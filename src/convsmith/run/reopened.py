@@ -58,6 +58,7 @@ def reopen(
         names = " or ".join(splits)
         known = ", ".join(name for name in SPLITS if name in here)
         raise UserError(f"{shown(run.path)} has no {names} images; it has {known or 'none'}")
+    _refuse_moved(run, wanted)
     dataset = open_items(
         wanted,
         predictor.signature,
@@ -65,7 +66,42 @@ def reopen(
         cost_classes=layout.cost_names(run.files),
         track=track,
     )
-    return replace(dataset, findings=[*dataset.findings, *findings])
+    return replace(dataset, findings=[*dataset.findings, *findings, *_exchanged(run, dataset)])
+
+
+def _refuse_moved(run: RunDirectory, items: Sequence[Item]) -> None:
+    """Refuse images of which none is where it was, with what to do."""
+    if any(item.path.exists() for item in items):
+        return
+    raise UserError(
+        f"the images of {shown(run.path)} aren't where they were, e.g. {shown(items[0].path)}; put them back, "
+        f"name their new place to `evaluate`, or go on with the run there, which notes it: "
+        f"`convsmith train DATA --out {shown(run.path)} --resume`"
+    )
+
+
+def _exchanged(run: RunDirectory, dataset: Dataset) -> list[Finding]:
+    """Finding about files whose content is another one than when the run began."""
+    before = {file: digest for file, _, digest in run.read_sides() if digest}
+    changed = [
+        item.path
+        for item, digest in zip(dataset.items, dataset.digests)
+        if before.get(item.path, digest) != digest
+    ]
+    if not changed:
+        return []
+    names = ", ".join(shown(path) for path in changed[:3]) + (", ..." if len(changed) > 3 else "")
+    return [
+        Finding(
+            seen=f"{len(changed):,} {'file has' if len(changed) == 1 else 'files have'} other contents than "
+            f"when {shown(run.path)} began: {names}",
+            means="the figures are not of the images that the run had",
+            change="restore them, or train again",
+            why="a changed file may show another picture under the old label",
+            source="files.csv",
+            name="exchanged",
+        )
+    ]
 
 
 def _appeared(run: RunDirectory, items: Sequence[Item]) -> list[Finding]:

@@ -19,7 +19,7 @@ from convsmith.inference import model_file
 from convsmith.inference.predictor import Predictor
 from convsmith.nn.probe import takes_channels_last
 from convsmith.objectives.guessing import guessing
-from convsmith.recipe import Plan, Recipe
+from convsmith.recipe import Plan, Recipe, resuming
 from convsmith.run import checkpoint
 from convsmith.run.directory import RunDirectory, environment
 from convsmith.training import features
@@ -118,6 +118,8 @@ def train_into(
         keepers, limits = _keepers(run, plan, dataset, state)
         findings = (*findings, *limits)
         _describe(run, plan, {**ready.reasons, **(reasons or {})}, dataset, findings)
+        if resume:
+            _note_changes(run, plan, dataset, state)
         own += keepers
         own += callbacks
     if solved is not None:
@@ -192,6 +194,20 @@ def _describe(
     if not run.recipe.exists():
         # Last: a directory with a recipe can be resumed.
         write(run.recipe, recipes.dump(plan, reasons))
+
+
+def _note_changes(run: RunDirectory, plan: Plan, dataset: Dataset, state: Fit) -> None:
+    """Write into a resumed run's recipe, and its list of files, what is otherwise from now on."""
+    before = recipes.load_plan(run.recipe)
+    found = resuming.differences(plan, before)
+    if not found:
+        return
+    text = run.recipe.read_text(encoding="utf-8")
+    write(run.recipe, recipes.amended(text, found, f"since it was resumed in epoch {state.epoch + 1}"))
+    if "data.path" in found:
+        run.write_files(
+            dataset.items, dataset.columns, dataset.cost_classes, dataset.left_out, dataset.digests
+        )
 
 
 def _noticed(plan: Plan, state: Fit) -> list[Finding]:

@@ -11,6 +11,7 @@ from convsmith.data.dataset import SPLITS, Dataset
 from convsmith.data.opened import locate, open_items
 from convsmith.data.scan import Track, no_track
 from convsmith.errors import UserError, nearest
+from convsmith.findings import Finding
 from convsmith.inference.evaluation import Evaluation, evaluate_split
 from convsmith.inference.number_evaluation import NumberEvaluation
 from convsmith.inference.predictor import Predictor
@@ -51,10 +52,33 @@ def evaluate(
     predictor = opened_model(model, costs, device)
     if data is not None:
         name, dataset = _given(predictor, data, split, track)
+        dataset = replace(dataset, findings=[*dataset.findings, *_known(model, dataset)])
     else:
         name, dataset = recorded(predictor, _run_of(model), split, track)
     chosen = chosen_on(_run_of(model), name) if data is None else None
     return replace(evaluate_split(predictor, dataset, name), findings=dataset.findings, chosen_by=chosen)
+
+
+def _known(model: Model, dataset: Dataset) -> list[Finding]:
+    """Finding about images that the run was trained on."""
+    run = RunDirectory.of(model) if not isinstance(model, Predictor) else None
+    if run is None or not run.files.exists():
+        return []
+    trained = {digest for _, side, digest in run.read_sides() if side == "train" and digest}
+    own = [digest for item, digest in zip(dataset.items, dataset.digests) if item.split]
+    count = sum(digest in trained for digest in own)
+    if not count:
+        return []
+    return [
+        Finding(
+            seen=f"{count:,} of these {len(own):,} images were trained on",
+            means="the figures are too good to be true",
+            change="evaluate on images that the run hasn't seen, or leave DATA out for the run's own",
+            why="an image that was trained on measures memory, not generalization",
+            source="files.csv",
+            name="trained_on",
+        )
+    ]
 
 
 def chosen_on(run: RunDirectory, split: str) -> str | None:

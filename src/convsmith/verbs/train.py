@@ -18,11 +18,12 @@ from convsmith.errors import Interrupted, UserError, expect, shown
 from convsmith.findings import Finding
 from convsmith.inference.model_file import load
 from convsmith.inference.predictor import Predictor
+from convsmith.recipe import resuming
 from convsmith.run.directory import RunDirectory
 from convsmith.run.run import Run
 from convsmith.verbs.disk import disk_errors
 from convsmith.verbs.progress import shown_progress
-from convsmith.verbs.words import Overrides, RecipeWords, as_words, recipe_of
+from convsmith.verbs.words import Overrides, RecipeWords, recipe_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,7 +70,8 @@ def train(
         set: overrides ``"a.b=c"``, or values by dotted key; applied last.
         epochs, minutes, seed, device, devices, nodes, strategy, precision, auto: as in the recipe's
             ``train``.
-        resume: go on with the run in ``out``; only ``train.*`` may be set then.
+        resume: go on with the run in ``out``, and begin it if there is none. What made it may be said again;
+            how long and on what machine it goes on may be changed, see :mod:`convsmith.recipe.resuming`.
         callbacks: see :func:`convsmith.training.loop.fit`.
         track: shows the progress of reading the data.
         progress: a line an epoch; None shows it on a terminal and in a notebook.
@@ -109,14 +111,14 @@ def train(
     name = model if isinstance(model, str) else None
     place = Path(out) if out is not None else _new_folder(data, recipe)
     run = RunDirectory(place)
+    words = recipe_of(data, name, start_from, recipe, set, options)
+    if resume and not run.begun:
+        # What a queue's script says each time: the first time there is nothing to go on with.
+        if words.data.path is None:
+            raise UserError(f"{shown(run.path)} holds no run to resume; start one without `resume`")
+        resume = False
     if resume:
-        if name or recipe or start_from:
-            raise UserError(
-                "`resume` goes on with the run's own recipe; leave out `model`, `start_from` and `recipe`"
-            )
-        words = _resumed(run, data, set, options)
-    else:
-        words = recipe_of(data, name, start_from, recipe, set, options)
+        words = _resumed(run, words)
     _refuse_inside(run, words.data.path)
 
     def alone() -> Run:
@@ -138,9 +140,11 @@ def _run(
     track: Track[list[Path]],
 ) -> Run:
     from convsmith.training import machine
+    from convsmith.training.loop import Diverged
 
     first = machine.is_first()
     with disk_errors(run.path):
+        there = run.path.exists()
         if first:
             run.open_existing() if resume else run.open_new()
         try:
@@ -150,6 +154,12 @@ def _run(
             return Run(machine.first_alone(lambda: _concluded(run, trained)))
         except Interrupted as error:
             raise Interrupted(str(error), Run({"run": str(run.path)})) from None
+        except Diverged:
+            raise  # what it wrote says why
+        except BaseException:
+            if first and not resume:
+                run.withdraw(folder=not there)
+            raise
         finally:
             if first:
                 run.unlock()
@@ -240,16 +250,14 @@ def _refuse_inside(run: RunDirectory, data: str | None) -> None:
         )
 
 
-def _resumed(
-    run: RunDirectory, data: str | Path | None, overrides: Overrides, options: dict[str, Any]
-) -> recipes.Recipe:
-    if not run.begun:
-        raise UserError(f"{shown(run.path)} holds no run to resume; start one without `resume`")
-    given = list(overrides) if isinstance(overrides, dict) else as_words(overrides)
-    strange = [word for word in given if not word.startswith("train.")]
-    if strange:
-        raise UserError(f"`resume` goes on with the run's own recipe; `{strange[0]}` would change it")
-    return recipe_of(data, None, None, run.recipe, overrides, options)
+def _resumed(run: RunDirectory, given: recipes.Recipe) -> recipes.Recipe:
+    """The run's own recipe with what is changed now.
+
+    Raises:
+        UserError: if what was given would be another training.
+    """
+    own = recipes.load_plan(run.recipe)
+    return own.changed(resuming.changes(given, own))
 
 
 def _concluded(run: RunDirectory, trained: Trained) -> dict[str, Any]:
