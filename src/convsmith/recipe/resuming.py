@@ -56,7 +56,8 @@ def changes(given: Recipe, own: Recipe) -> dict[str, Any]:
 
 def _refuse(keys: Keys, said: Any, has: Any) -> None:
     """Refuse a value, at the section in which the run has something else."""
-    while len(keys) > 1 and _at(has, keys) is None:
+    least = 2 if keys[0] in ("data", "train") else 1
+    while len(keys) > least and _at(has, keys) is None:
         keys = keys[:-1]
     dotted, before = ".".join(keys), _word(_at(has, keys))
     raise UserError(

@@ -74,8 +74,8 @@ def _refuse_moved(run: RunDirectory, items: Sequence[Item]) -> None:
     if any(item.path.exists() for item in items):
         return
     raise UserError(
-        f"the images of {shown(run.path)} aren't where they were, e.g. {shown(items[0].path)}; put them back, "
-        f"name their new place to `evaluate`, or go on with the run there, which notes it: "
+        f"the images of {shown(run.path)} aren't where they were, e.g. {shown(items[0].path)}; put them "
+        f"back, name their new place to `evaluate`, or go on with the run there, which notes it: "
         f"`convsmith train DATA --out {shown(run.path)} --resume`"
     )
 
