@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from convsmith.advice.labels import SHARES, findings, noise, posteriors
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 
 Features = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsmith.data.degrade import mislabeled, profile, thinned
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.data.opened import open_data
 from convsmith.errors import UserError
 from convsmith.recipe import load

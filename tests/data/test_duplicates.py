@@ -14,7 +14,7 @@ from torch import Tensor
 
 from convsmith.data import duplicates
 from convsmith.data.duplicates import findings, limit, pairs
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.data.pixels import Decoded
 from convsmith.data.thumbnails import thumbnails, unlikeness
 

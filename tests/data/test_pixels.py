@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_images
 
 from convsmith.data import picture as pictures
 from convsmith.data import pixels
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.data.picture import decode
 from convsmith.data.pixels import Decoded, OnTheFly, open_store
 from convsmith.data.scan import scan

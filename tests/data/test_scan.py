@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.data.picture import decode, pixels_of, quiet, whole
 from convsmith.data.pixels import open_store
 from convsmith.data.scan import (

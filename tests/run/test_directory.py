@@ -12,7 +12,7 @@ import pytest
 
 import convsmith as cs
 from convsmith.data.atomic import write
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.errors import UserError
 from convsmith.run.directory import RunDirectory, environment
 

@@ -262,6 +262,9 @@ def _choose_by(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[
     if recipe.train.choose_by is not None:
         return []
     usual = measure_of(dataset.encoding).name
+    if usual == "mae" and len(dataset.columns) > 1:
+        why = "the targets may have different units: each counts in its own deviation"
+        return [Choice("train.choose_by", "scaled_mae", why)]
     if dataset.kind != "classes":
         return [Choice("train.choose_by", usual, "the kept epoch is the one that is best in it")]
     if dataset.costs is not None or dataset.cost_classes:

@@ -11,7 +11,7 @@ import torch
 from scipy.special import logsumexp
 
 from convsmith.advice.similarity import several
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.errors import shown
 from convsmith.findings import Finding
 from convsmith.nn.ridge import ridge, temperature

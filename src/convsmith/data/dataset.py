@@ -13,7 +13,7 @@ from torch import Tensor
 
 from convsmith import catalog
 from convsmith.data.batches import Split
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.data.moments import covariance
 from convsmith.data.pixels import Resized, Store
 from convsmith.data.signature import Signature

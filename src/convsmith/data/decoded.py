@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.data.pixels import Store, free_memory, open_store
 from convsmith.data.scan import Broken, Header, Kept
 

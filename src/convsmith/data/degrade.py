@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.data.shuffle import generator
 from convsmith.errors import UserError
 from convsmith.findings import Finding

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.data.pixels import Store
 from convsmith.data.thumbnails import thumbnails, tinted, unlikeness
 from convsmith.errors import shown

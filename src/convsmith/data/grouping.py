@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from convsmith.data.layout import Item, name_within
+from convsmith.data.item import Item
+from convsmith.data.layout import name_within
 from convsmith.errors import UserError, shown
 
 Groups = Sequence[str | None]

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from convsmith import catalog
 from convsmith import recipe as recipes
-from convsmith.data import builtin, degrade, layout, targets
+from convsmith.data import builtin, degrade, layout, table, targets
 from convsmith.data.dataset import Dataset
 from convsmith.data.decoded import Once, decoded, here, room_for_contents
 from convsmith.data.duplicates import copies
 from convsmith.data.grouping import grouped
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.data.moments import measure
 from convsmith.data.pixels import Store
 from convsmith.data.scan import (
@@ -73,9 +73,9 @@ def open_data(
             a class too small to split.
     """
     root = locate(section.path)
-    column = layout.group_column(root, section.group)
-    found = layout.find(root, column)
-    items = _without(found, section.exclude)
+    column = table.group_column(root, section.group)
+    found = layout.survey(root, column)
+    items = listed = _without(found.items, section.exclude)
     contents = room_for_contents()
     rows, broken = once(lambda: scan(items, track, contents))
     _refuse_empty(rows, broken, root)
@@ -120,14 +120,16 @@ def open_data(
         fingerprint=_fingerprint(rows, root),
         findings=[
             *broken_findings([*broken, *damaged]),
-            *_empty_findings(root, found),
+            *_unused_findings(root, found.unused),
+            *_empty_findings(root, found.items),
+            *_hopeless_findings(listed, [rows[number][0] for number in good]),
             *division.findings,
             *duplicate_findings([row for row in split if row[0].split]),
             *_tiny_findings(split),
             *made,
         ],
         reasons=reasons,
-        columns=layout.target_names(root),
+        columns=table.target_names(root),
         encoding=encoding,
         costs=_cost_matrix(section, classes, encoding, [item for item, _ in split]),
         cost_classes=_cost_classes(root, classes),
@@ -277,7 +279,7 @@ def _cost_matrix(
 
 def _cost_classes(root: Path, classes: Sequence[str]) -> list[str]:
     """The classes of the CSV's cost columns; all or none."""
-    names = layout.cost_names(root)
+    names = table.cost_names(root)
     missing = [label for label in classes if label not in names]
     if names and missing:
         raise UserError(
@@ -290,7 +292,7 @@ def _cost_classes(root: Path, classes: Sequence[str]) -> list[str]:
 def _encoding(
     root: Path, section: recipes.Data, items: Sequence[Item], reasons: dict[str, str]
 ) -> Encoding | None:
-    columns = layout.target_names(root)
+    columns = table.target_names(root)
     if not columns:
         if section.target is not None:
             raise UserError(
@@ -342,6 +344,41 @@ def _tiny_findings(rows: Sequence[tuple[Item, Header]]) -> list[Finding]:
             change=f"add images, or `data.exclude={quoted(tiny)}`",
             why="what varies within a class can't be learned from one example",
             source="scan",
+        )
+    ]
+
+
+def _unused_findings(root: Path, unused: Sequence[str]) -> list[Finding]:
+    if not unused:
+        return []
+    return [
+        Finding(
+            seen=f"not used of {shown(root)}: {'; '.join(unused)}",
+            means="the net learns nothing from them",
+            change="put pictures into folders of classes, `train`, `val` or `test`, or delete them",
+            why="what a picture shows, its folder or the CSV says",
+            source="scan",
+            name="unused",
+        )
+    ]
+
+
+def _hopeless_findings(items: Sequence[Item], usable: Sequence[Item]) -> list[Finding]:
+    """Finding about classes of which no file can be used."""
+    here = {item.label for item in usable}
+    counts = Counter(item.label for item in items if item.label not in here)
+    if not counts:
+        return []
+    names = ", ".join(f"{shown(repr(label))} ({count:,} files)" for label, count in list(counts.items())[:3])
+    return [
+        Finding(
+            seen=f"no usable image in {len(counts)} {'class' if len(counts) == 1 else 'classes'}: {names}"
+            f"{', ...' if len(counts) > 3 else ''}",
+            means="they are no classes of the net",
+            change="replace their files, or delete the folders",
+            why="a class is what has images",
+            source="scan",
+            name="no_usable_image",
         )
     ]
 

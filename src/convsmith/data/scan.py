@@ -16,7 +16,7 @@ from typing import TypeVar
 import xxhash
 from PIL import Image, UnidentifiedImageError
 
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.data.picture import quiet
 from convsmith.errors import shown
 from convsmith.findings import Finding

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import xxhash
 
 from convsmith import recipe as recipes
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.data.scan import Header
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding

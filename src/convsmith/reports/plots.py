@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from convsmith.advice.learning_rate import Sweep
@@ -38,6 +39,11 @@ Row = Mapping[str, float]
 
 
 def _svg(figure: Figure, label: str) -> str:
+    for words in figure.findobj(Text):
+        # Names of classes as they are: dollars are no formula, and not all bytes are letters.
+        words.set_parse_math(False)
+        own = words.get_text()
+        words.set_text(own.encode("utf-8", "backslashreplace").decode())
     text = io.StringIO()
     with warnings.catch_warnings():
         # The browser draws the letters, with fonts that matplotlib may not have.

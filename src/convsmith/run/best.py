@@ -17,6 +17,7 @@ WORDS = {
     "expected_cost": "expected cost",
     "loss": "loss",
     "mae": "mean absolute error",
+    "scaled_mae": "mean absolute error in deviations",
     "rmse": "root mean squared error",
     "kl": "KL divergence",
 }

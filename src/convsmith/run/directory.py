@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from convsmith.data.atomic import try_writing, write
-from convsmith.data.layout import COST, Item
+from convsmith.data.item import Item
+from convsmith.data.table import COST
 from convsmith.errors import UserError, expect, shown
 
 A = TypeVar("A")

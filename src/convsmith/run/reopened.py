@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from convsmith import recipe as recipes
-from convsmith.data import layout
+from convsmith.data import layout, table
 from convsmith.data.dataset import SPLITS, Dataset
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.data.opened import locate, open_items
 from convsmith.data.scan import Track, no_track
 from convsmith.data.shuffle import generator
@@ -63,7 +63,7 @@ def reopen(
         wanted,
         predictor.signature,
         encoding=predictor.encoding,
-        cost_classes=layout.cost_names(run.files),
+        cost_classes=table.cost_names(run.files),
         track=track,
     )
     return replace(dataset, findings=[*dataset.findings, *findings, *_exchanged(run, dataset)])

@@ -14,8 +14,9 @@ from convsmith.data.targets import Measure
 from convsmith.errors import UserError
 from convsmith.objectives.costs import decide
 
-# What goes with classes, and with numbers or distributions.
+# What goes with classes, and with numbers.
 OF_CLASSES = ("accuracy", "balanced_accuracy", "macro_f1", "expected_cost", "loss")
+OF_NUMBERS = ("mae", "scaled_mae", "rmse", "loss")
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,7 @@ def judge_of(name: str | None, measure: Measure, dataset: Dataset) -> Judge | No
     Raises:
         UserError: if the targets have no such figure.
     """
-    known = OF_CLASSES if dataset.kind == "classes" else tuple(dict.fromkeys((measure.name, "rmse", "loss")))
-    if dataset.kind == "distribution":
-        known = (measure.name, "loss")
+    known = {"classes": OF_CLASSES, "numbers": OF_NUMBERS}.get(dataset.kind, (measure.name, "loss"))
     if name is None or name == measure.name:
         return None
     if name not in known:
@@ -52,6 +51,8 @@ def judge_of(name: str | None, measure: Measure, dataset: Dataset) -> Judge | No
         return None
     if name == "rmse":
         return _root_mean_square(dataset)
+    if name == "scaled_mae":
+        return _scaled(dataset)
     classes = len(dataset.classes)
     if name == "expected_cost":
         matrix = dataset.costs
@@ -94,6 +95,22 @@ def _cost(output: Tensor, target: Tensor, costs: Tensor | None, matrix: Tensor |
     if table is not None:
         return table[own, answers].sum()
     return (own != answers).double().sum()
+
+
+def _scaled(dataset: Dataset) -> Judge:
+    """Mean absolute error over targets, each in units of its own deviation over the training images."""
+    encoding = dataset.encoding
+    assert encoding is not None
+    values = dataset.values("train")
+    # A target that never varies counts in its own unit.
+    spread = values.std(0, correction=0)
+    spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+
+    def scaled(output: Tensor, target: Tensor, _: Tensor | None) -> Tensor:
+        error = encoding.error(encoding.decode(output.float()), encoding.decode(target.float()))
+        return (error.double().abs() / spread.to(error.device)).mean(1).sum()
+
+    return Judge("scaled_mae", scaled)
 
 
 def _root_mean_square(dataset: Dataset) -> Judge:

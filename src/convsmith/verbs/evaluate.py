@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from convsmith import recipe as recipes
-from convsmith.data import layout
+from convsmith.data import layout, table
 from convsmith.data.dataset import SPLITS, Dataset
+from convsmith.data.item import Item
 from convsmith.data.opened import locate, open_items
 from convsmith.data.scan import Track, no_track
-from convsmith.errors import UserError, nearest
+from convsmith.errors import UserError, nearest, shown
 from convsmith.findings import Finding
 from convsmith.inference.evaluation import Evaluation, evaluate_split
 from convsmith.inference.number_evaluation import NumberEvaluation
@@ -51,7 +54,7 @@ def evaluate(
         raise UserError(f"there is no split {split!r}{nearest(split, SPLITS)}")
     predictor = opened_model(model, costs, device)
     if data is not None:
-        name, dataset = _given(predictor, data, split, track)
+        name, dataset = _given(predictor, data, split, _excluded(model), track)
         dataset = replace(dataset, findings=[*dataset.findings, *_known(model, dataset)])
     else:
         name, dataset = recorded(predictor, _run_of(model), split, track)
@@ -81,6 +84,12 @@ def _known(model: Model, dataset: Dataset) -> list[Finding]:
     ]
 
 
+def _excluded(model: Model) -> list[str]:
+    """Classes that the run was trained without, on purpose."""
+    run = RunDirectory.of(model) if not isinstance(model, Predictor) else None
+    return [] if run is None or not run.begun else list(recipes.load(run.recipe).data.exclude)
+
+
 def chosen_on(run: RunDirectory, split: str) -> str | None:
     """The figure by which a run chose its epoch, if it did so on the images of this split."""
     if split != "val" or not any(row["epoch"] >= 1 for row in run.read_metrics()):
@@ -106,11 +115,16 @@ def _run_of(model: Model) -> RunDirectory:
 
 
 def _given(
-    predictor: Predictor, data: str | Path, split: str | None, track: Track[list[Path]]
+    predictor: Predictor,
+    data: str | Path,
+    split: str | None,
+    excluded: Sequence[str],
+    track: Track[list[Path]],
 ) -> tuple[str, Dataset]:
-    """Open the given data: one of its splits if it has any, else all images."""
+    """Open the given data: one of its splits if it has any, else all images; not those ``excluded``."""
     source = locate(str(data))
-    items = layout.find(source)
+    found = layout.survey(source, to_train=False)
+    items = [item for item in found.items if item.label not in excluded]
     names = {item.split for item in items}
     if None in names:
         if split is not None:
@@ -121,11 +135,34 @@ def _given(
         if name not in names:
             known = ", ".join(own for own in SPLITS if own in names)
             raise UserError(f"DATA has no {name} images; it has {known}")
+    own = [item for item in items if item.split == name]
+    known_here = [item for item in own if predictor.columns or item.label in predictor.classes]
     dataset = open_items(
-        [item for item in items if item.split == name],
+        known_here or own,  # of which none is known, the first is named
         predictor.signature,
         encoding=predictor.encoding,
-        cost_classes=layout.cost_names(source),
+        cost_classes=table.cost_names(source),
         track=track,
     )
-    return name, dataset
+    numbers = bool(predictor.columns) or not known_here
+    strange = [] if numbers else [item for item in own if item.label not in predictor.classes]
+    return name, replace(dataset, findings=[*dataset.findings, *_strange(strange, len(own))])
+
+
+def _strange(items: Sequence[Item], images: int) -> list[Finding]:
+    """Finding about images of classes that the model doesn't know."""
+    if not items:
+        return []
+    counts = Counter(item.label for item in items)
+    names = ", ".join(f"{shown(repr(label))} ({count:,})" for label, count in list(counts.items())[:3])
+    return [
+        Finding(
+            seen=f"{len(items):,} of {images:,} images left out, of classes that the model doesn't know: "
+            f"{names}{', ...' if len(counts) > 3 else ''}",
+            means="every answer for them would be wrong",
+            change="train with these classes, or leave them out of DATA",
+            why="the net has no output for them",
+            source="scan",
+            name="unknown_classes",
+        )
+    ]

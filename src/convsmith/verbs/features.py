@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convsmith.data.layout import Item
+from convsmith.data.item import Item
 from convsmith.findings import Finding
 from convsmith.inference.predictor import Predictor
 from convsmith.nn import manners
