@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
+import xxhash
 from PIL import Image
 from torch import Tensor, nn
 
@@ -86,17 +88,30 @@ class Mask(nn.Module):
 
 
 def make_images(root: Path, classes: int = 3, images: int = 20, size: int = 16, seed: int = 0) -> Path:
-    """An image folder whose classes differ in where a bright bar lies."""
+    """An image folder whose classes differ in where a bright bar lies; every fifth is on val's side."""
     draws = np.random.default_rng(seed)
+    judges = set(range(4, images, 5)) or {images - 1} - {0}
     for label in range(classes):
         folder = root / f"class{label}"
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(images):
-            pixels = draws.integers(0, 120, (size, size, 3), dtype=np.uint8)
             place = label * size // classes
-            pixels[:, place : place + max(1, size // classes)] += 100
-            Image.fromarray(pixels).save(folder / f"{number:03d}.png")
+            file = io.BytesIO()
+            # An image's side follows from its bytes: others are drawn until it is the one wanted.
+            while not file.tell() or (side_share(file.getvalue()) < 0.2) != (number in judges):
+                pixels = draws.integers(0, 120, (size, size, 3), dtype=np.uint8)
+                pixels[:, place : place + max(1, size // classes)] += 100
+                file = io.BytesIO()
+                Image.fromarray(pixels).save(file, "png")
+            (folder / f"{number:03d}.png").write_bytes(file.getvalue())
     return root
+
+
+def side_share(content: bytes) -> float:
+    """Where a file lies between 0 and 1, by which it is divided."""
+    from convsmith.data.splitting import share
+
+    return share(xxhash.xxh3_128_hexdigest(content), 0)
 
 
 @pytest.fixture(scope="session")

@@ -159,7 +159,12 @@ def test_mistakes(bars: Path, tmp_path: Path, images: Path) -> None:
             ["data.target=votes"],
             "votes needs a target column for each class",
         ),
-        (["path", "target"], [["0.png", 1]], [], "no usable image in val; add some"),
+        (
+            ["path", "target"],
+            [["0.png", 1]],
+            [],
+            "can't be divided into train and val",
+        ),
     ]
     for number, (header, rows, words, message) in enumerate(cases):
         file = write(bars, header, rows)

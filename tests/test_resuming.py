@@ -29,10 +29,10 @@ def test_the_same_words_are_no_change_and_others_are_named() -> None:
         "train.early_stopping": recipes.EarlyStopping(patience=3),
     }
     for word, said in (
-        ("model=resnet20", r"the run has model=lenet5, and goes on so; `model=resnet20` would be another"),
+        ("model=resnet20", r"the run has model=lenet5, and goes on so; model=resnet20 is another"),
         ("optimizer.sgd.lr=0.1", r"the run has optimizer.sgd.lr=0.02"),
         ("optimizer=adam", r"the run has optimizer="),
-        ("train.ema=0.9", r"the run has no train.ema, and goes on so; `train.ema=\{decay: 0.9\}` would"),
+        ("train.ema=0.9", r"the run has no train.ema, and goes on so; train.ema=\{decay: 0.9\} is"),
         ("data.seed=1", r"the run has data.seed=0"),
     ):
         with pytest.raises(UserError, match=said):

@@ -88,7 +88,7 @@ def test_what_the_recipe_says_stays_and_nothing_is_left_open(dataset: Dataset) -
     words = ["model=lenet5", "data.augment={}", "data.batch_size=7", "optimizer.sgd.lr=1"]
     recipe, reasons = filled(dataset, *words)
     # What stays at its default has its reason too.
-    assert set(reasons) - set(DEFAULTS) == {"data.size", "train.epochs"}
+    assert set(reasons) - set(DEFAULTS) == {"data.size", "train.epochs", "train.choose_by"}
     assert (recipe.model, recipe.data.augment, recipe.data.batch_size) == ("lenet5", {}, 7)
     assert recipe.data.size == 16
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsmith.data.item import Item
+from convsmith.data.represented import quoted
 from convsmith.data.scan import Header
-from convsmith.data.splitting import Near, divided, quoted, share
+from convsmith.data.splitting import Near, divided, share
 from convsmith.errors import UserError
 from convsmith.findings import Finding
 from convsmith.recipe import Data

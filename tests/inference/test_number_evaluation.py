@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error, median_absolute_error, r2_score, root_mean_squared_error
@@ -39,6 +41,12 @@ def test_votes_show_divergence_and_no_units() -> None:
         np.array([True, False]),
         numeric=False,
     )
-    assert evaluation.summary() == {"split": "val", "n": 2, "kl": 0.2, "accuracy": 0.5, "findings": []}
+    found = evaluation.summary()
+    low, high = found.pop("interval")
+    assert low == 0 < 0.2 < high
+    own = {"split": "val", "n": 2, "kl": 0.2, "accuracy": 0.5, "findings": [], "chosen_by": None}
+    assert found == own
     assert evaluation.mistakes(1) == [1]
-    assert evaluation.headline == "KL divergence 0.2000, likeliest class right 50.00%"
+    assert re.fullmatch(
+        r"KL divergence 0.2000 \(0.0000 to \d.\d+\), likeliest class right 50.00%", evaluation.headline
+    )

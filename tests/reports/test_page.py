@@ -54,7 +54,9 @@ def test_it_is_one_file_that_asks_for_nothing(run: Path) -> None:
 def test_it_says_what_the_files_say(run: Path) -> None:
     page = Page((run / "report.html").read_text())
     found = cs.evaluate(run, device="cpu")
-    assert f"{100 * found.accuracy:.2f}% of {len(found.targets)}" in page.text
+    low, high = (100 * end for end in found.interval)
+    right = f"{100 * found.accuracy:.2f}% ({low:.1f}-{high:.1f}) of {len(found.targets)}"
+    assert right in page.text
     assert page.text.count(WICKED) >= 4, "class names are text, never markup"
     assert page.text.count("猫") >= 4, "in the tables and in the confusion matrix"
     assert "1 file left out: empty file" in page.text

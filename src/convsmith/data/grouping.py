@@ -56,8 +56,8 @@ def grouped(
             else "no path matches"
         )
         raise UserError(
-            f"`data.group={wanted}` doesn't divide the images: {what}; give a column of the CSV, `parent`, a "
-            f"regular expression for paths such as {shown(_within(items[0], root))}, or `none`"
+            f"`data.group={wanted}` doesn't divide the images: {what}; give a column of the CSV, parent, a "
+            f"regular expression for paths such as {shown(_within(items[0], root))}, or none"
         )
     return found, wanted, ""
 

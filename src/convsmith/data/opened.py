@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,17 +14,14 @@ from torch import Tensor
 
 from convsmith import catalog
 from convsmith import recipe as recipes
-from convsmith.data import builtin, degrade, layout, table, targets
+from convsmith.data import builtin, degrade, layout, remarks, table, targets
 from convsmith.data.dataset import Dataset
 from convsmith.data.decoded import Once, decoded, here, room_for_contents
-from convsmith.data.duplicates import copies
-from convsmith.data.grouping import grouped
+from convsmith.data.division import divide
 from convsmith.data.item import Item
 from convsmith.data.moments import measure
-from convsmith.data.pixels import Store
 from convsmith.data.scan import (
     GREY_MODES,
-    Broken,
     Header,
     Track,
     broken_findings,
@@ -35,11 +31,8 @@ from convsmith.data.scan import (
 )
 from convsmith.data.side import Enlarged, common_size, side_of_store
 from convsmith.data.signature import Signature
-from convsmith.data.splitting import divided, quoted
 from convsmith.data.targets import Encoding
-from convsmith.data.thumbnails import thumbnails
 from convsmith.errors import UserError, nearest, shown
-from convsmith.findings import Finding
 from convsmith.nn.normalizer import Normalizer
 
 
@@ -78,7 +71,7 @@ def open_data(
     items = listed = _without(found.items, section.exclude)
     contents = room_for_contents()
     rows, broken = once(lambda: scan(items, track, contents))
-    _refuse_empty(rows, broken, root)
+    remarks.refuse_empty(rows, broken, root)
     reasons: dict[str, str] = {}
     size = section.size or common_size([header for _, header in rows], reasons, enlarged)
     stored = section.stored or side_of_store(section, size, [header for _, header in rows])
@@ -98,12 +91,12 @@ def open_data(
         track=track,
     )
     usable = [rows[number] for number in good]
-    division = once(lambda: _divide(usable, good, store, root, column, section, recorded or {}, settled))
+    division = once(lambda: divide(usable, good, store, root, column, section, recorded or {}, settled))
     if division.why:
         reasons["data.group"] = division.why
     items, made = degrade.degraded(division.items, section, seed)
     split = [(item, header) for item, (_, header) in zip(items, usable)]
-    _refuse(split, root)
+    remarks.refuse(split, root)
     # Broken rows stay in the store, without a split, so that rows and items keep their numbers.
     kept = [replace(item, split=None) for item, _ in rows]
     for number, (item, _) in zip(good, split):
@@ -120,12 +113,12 @@ def open_data(
         fingerprint=_fingerprint(rows, root),
         findings=[
             *broken_findings([*broken, *damaged]),
-            *_unused_findings(root, found.unused),
-            *_empty_findings(root, found.items),
-            *_hopeless_findings(listed, [rows[number][0] for number in good]),
+            *remarks.unused_findings(root, found.unused),
+            *remarks.empty_folders(root, found.items),
+            *remarks.hopeless_classes(listed, [rows[number][0] for number in good]),
             *division.findings,
             *duplicate_findings([row for row in split if row[0].split]),
-            *_tiny_findings(split),
+            *remarks.tiny_classes(split),
             *made,
         ],
         reasons=reasons,
@@ -195,48 +188,6 @@ def open_items(
         left_out=[file.path for file in broken],
         digests=[header.digest for _, header in rows],
     )
-
-
-@dataclass(frozen=True)
-class Division:
-    """Items with their splits, the grouping that was kept together, why, and what was noticed."""
-
-    items: list[Item]
-    group: str
-    why: str
-    findings: list[Finding]
-
-
-def _divide(
-    rows: Sequence[tuple[Item, Header]],
-    places: Sequence[int],
-    store: Store,
-    root: Path,
-    column: str | None,
-    section: recipes.Data,
-    recorded: Mapping[str, str],
-    settled: Mapping[str, str] | None,
-) -> Division:
-    """Divide the usable rows, which lie at ``places`` of the store."""
-    if settled is not None:
-        sides = [_settled(item, header, root, settled, recorded) for item, header in rows]
-        known = [replace(item, split=side) for (item, _), side in zip(rows, sides)]
-        return Division(known, section.group or "none", "", [])
-    small = functools.cache(lambda: thumbnails(store, torch.tensor(places)))
-    items = [item for item, _ in rows]
-    groups, word, why = grouped(items, root, column, section.group, small)
-
-    def near(fresh: Sequence[int]) -> list[tuple[int, int]]:
-        return copies(store, small()[list(fresh)], [places[row] for row in fresh])
-
-    found, findings = divided(rows, section, groups=groups, near=near, recorded=recorded)
-    return Division(found, word, why, findings)
-
-
-def _settled(
-    item: Item, header: Header, root: Path, settled: Mapping[str, str], recorded: Mapping[str, str]
-) -> str | None:
-    return settled.get(layout.name_within(item.path, root.absolute()), recorded.get(header.digest)) or None
 
 
 def _as_it_is(channels: int) -> Normalizer:
@@ -329,106 +280,6 @@ def _without(items: list[Item], exclude: Sequence[str]) -> list[Item]:
         if name not in labels:
             raise UserError(f"data.exclude: there is no class {name!r}{nearest(name, labels)}")
     return [item for item in items if item.label not in exclude]
-
-
-def _tiny_findings(rows: Sequence[tuple[Item, Header]]) -> list[Finding]:
-    counts = Counter(item.label for item, _ in rows if item.split == "train" and item.target is None)
-    tiny = [label for label, count in sorted(counts.items()) if count < 2]
-    if not tiny:
-        return []
-    return [
-        Finding(
-            seen=f"{len(tiny)} of {len(counts)} classes have fewer than 2 training images: "
-            f"{', '.join(tiny[:3])}",
-            means="the net can only memorize them",
-            change=f"add images, or `data.exclude={quoted(tiny)}`",
-            why="what varies within a class can't be learned from one example",
-            source="scan",
-        )
-    ]
-
-
-def _unused_findings(root: Path, unused: Sequence[str]) -> list[Finding]:
-    if not unused:
-        return []
-    return [
-        Finding(
-            seen=f"not used of {shown(root)}: {'; '.join(unused)}",
-            means="the net learns nothing from them",
-            change="put pictures into folders of classes, `train`, `val` or `test`, or delete them",
-            why="what a picture shows, its folder or the CSV says",
-            source="scan",
-            name="unused",
-        )
-    ]
-
-
-def _hopeless_findings(items: Sequence[Item], usable: Sequence[Item]) -> list[Finding]:
-    """Finding about classes of which no file can be used."""
-    here = {item.label for item in usable}
-    counts = Counter(item.label for item in items if item.label not in here)
-    if not counts:
-        return []
-    names = ", ".join(f"{shown(repr(label))} ({count:,} files)" for label, count in list(counts.items())[:3])
-    return [
-        Finding(
-            seen=f"no usable image in {len(counts)} {'class' if len(counts) == 1 else 'classes'}: {names}"
-            f"{', ...' if len(counts) > 3 else ''}",
-            means="they are no classes of the net",
-            change="replace their files, or delete the folders",
-            why="a class is what has images",
-            source="scan",
-            name="no_usable_image",
-        )
-    ]
-
-
-def _empty_findings(root: Path, items: Sequence[Item]) -> list[Finding]:
-    empty = [shown(name) for name in layout.empty_classes(root, items)]
-    if not empty:
-        return []
-    more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
-    return [
-        Finding(
-            seen=f"no images in {len(empty)} of the folders of classes: {', '.join(empty[:3])}{more}",
-            means="they are no classes of the net",
-            change="add images, or delete the folders",
-            why="a class is what has images",
-            source="scan",
-            name="empty_folders",
-        )
-    ]
-
-
-def _refuse_empty(rows: Sequence[tuple[Item, Header]], broken: Sequence[Broken], root: Path) -> None:
-    if rows:
-        return
-    first = f", e.g. {shown(broken[0].path)}: {broken[0].reason}" if broken else ""
-    raise UserError(f"no usable images under {shown(root)}: {len(broken)} files were left out{first}")
-
-
-def _refuse(rows: Sequence[tuple[Item, Header]], root: Path) -> None:
-    """Refuse data that can't be trained on."""
-    labels = {
-        split: {item.label for item, _ in rows if item.split == split} for split in ("train", "val", "test")
-    }
-    classes = labels["train"] | labels["val"] | labels["test"]
-    if len(classes) < 2 and classes != {""}:
-        raise UserError(
-            f"{shown(root)} has one class, {', '.join(map(repr, classes))}; a classifier needs at least two. "
-            f"Put each class into a folder of its own, CLASS/*.jpg"
-        )
-    for split in ("train", "val"):
-        missing = sorted(classes - labels[split])
-        if missing == [""]:
-            raise UserError(f"{shown(root)} has no usable image in {split}; add some")
-        if missing:
-            one = len(missing) == 1
-            what = f"class {missing[0]!r} has" if one else f"{len(missing)} classes have"
-            raise UserError(
-                f"{what} no usable image in {split}; add some, or drop {'it' if one else 'them'} with "
-                f"`data.exclude={quoted(missing)}`"
-            )
 
 
 def _sides(headers: Sequence[Header]) -> tuple[int, int, int]:

@@ -28,15 +28,18 @@ def of_share(share: float, images: int) -> tuple[float, float]:
 def of_mean(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Interval of the mean of independent values (n,), by Student's t; infinite for one value.
 
+    Where no value is negative, as among sizes of errors, its lower end isn't either.
+
     >>> [round(end, 2) for end in of_mean(np.array([1.0, 2.0, 3.0]))]
-    [-0.48, 4.48]
+    [0.0, 4.48]
     """
     n = len(values)
     mean = float(values.mean())
+    least = 0.0 if (values >= 0).all() else -math.inf
     if n < 2:
-        return -math.inf, math.inf
+        return least, math.inf
     half = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / math.sqrt(n))
-    return mean - half, mean + half
+    return max(least, mean - half), mean + half
 
 
 def of_recalls(right: Sequence[int], images: Sequence[int]) -> tuple[float, float]:

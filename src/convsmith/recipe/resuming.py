@@ -39,7 +39,7 @@ def changes(given: Recipe, own: Recipe) -> dict[str, Any]:
     >>> changes(load(overrides=["optimizer.sgd.lr=0.2"]), own)
     Traceback (most recent call last):
     convsmith.errors.UserError: the run has optimizer.sgd.lr=0.1, and goes on so; \
-`optimizer.sgd.lr=0.2` would be another training: leave it out, or start a new run
+optimizer.sgd.lr=0.2 is another training: leave it out, or start a new run
     """
     found: dict[str, Any] = {}
     said = _plain(given, given.model_dump(exclude_unset=True))
@@ -62,7 +62,7 @@ def _refuse(keys: Keys, said: Any, has: Any) -> None:
     dotted, before = ".".join(keys), _word(_at(has, keys))
     raise UserError(
         f"the run has {'no ' + dotted if before == 'null' else f'{dotted}={before}'}, and goes on so; "
-        f"`{dotted}={_word(_at(said, keys))}` would be another training: leave it out, or start a new run"
+        f"{dotted}={_word(_at(said, keys))} is another training: leave it out, or start a new run"
     )
 
 

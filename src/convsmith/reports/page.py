@@ -24,7 +24,7 @@ from convsmith.inference.model_file import load
 from convsmith.inference.number_evaluation import NumberEvaluation
 from convsmith.reports import plots
 from convsmith.reports.fill import fill
-from convsmith.run.best import WORDS
+from convsmith.run.best import WORDS, column
 from convsmith.run.best import best as best_of
 from convsmith.run.directory import RunDirectory
 
@@ -98,7 +98,7 @@ def render(
 
 def chosen_by(wanted: str | None, rows: Sequence[Mapping[str, float]]) -> str:
     """The figure by which a run has chosen its epoch; runs of earlier versions chose by their measure."""
-    if wanted is not None and all(f"val_{wanted}" in row for row in rows):
+    if wanted is not None and all(column(wanted) in row for row in rows):
         return wanted
     return next(name for name in MEASURES if f"val_{name}" in rows[0])
 
@@ -106,7 +106,7 @@ def chosen_by(wanted: str | None, rows: Sequence[Mapping[str, float]]) -> str:
 def _kept(epoch: int, epochs: int, judge: str, best: Mapping[str, float]) -> str:
     if not epochs:
         return "classifier solved, nothing trained"
-    value = best[f"val_{judge}"]
+    value = best[column(judge)]
     figure = f"{100 * value:.2f}%" if judge in ("accuracy", "balanced_accuracy") else f"{value:.4g}"
     return f"best epoch {epoch} of {epochs} (val {WORDS[judge]} {figure})"
 

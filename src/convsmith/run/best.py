@@ -23,6 +23,17 @@ WORDS = {
 }
 
 
+def column(name: str) -> str:
+    """The column of metrics.csv that holds a figure of the validation images.
+
+    ``val_expected_cost`` is that of the objective's term, which weighs all decisions by their probabilities.
+
+    >>> column("mae"), column("expected_cost")
+    ('val_mae', 'val_decision_cost')
+    """
+    return "val_decision_cost" if name == "expected_cost" else f"val_{name}"
+
+
 def rank(row: Mapping[str, float], name: str, *, comparable: bool = True) -> tuple[bool, float, float]:
     """Sort key of an epoch, larger is better: the figure first, then the validation loss.
 
@@ -30,7 +41,7 @@ def rank(row: Mapping[str, float], name: str, *, comparable: bool = True) -> tup
 
     Args:
         row: of metrics.csv.
-        name: of the figure, ``val_NAME``.
+        name: of the figure, see :func:`column`.
         comparable: whether the loss means the same in all epochs.
 
     >>> rank({"val_accuracy": 0.9, "val_loss": math.nan}, "accuracy") < rank(
@@ -38,7 +49,7 @@ def rank(row: Mapping[str, float], name: str, *, comparable: bool = True) -> tup
     ... )
     True
     """
-    value, loss = row[f"val_{name}"], row["val_loss"]
+    value, loss = row[column(name)], row["val_loss"]
     if not (math.isfinite(value) and math.isfinite(loss)):
         return False, 0.0, 0.0
     return True, value if name in HIGHER else -value, -loss if comparable else 0.0

@@ -75,8 +75,8 @@ def _refuse_moved(run: RunDirectory, items: Sequence[Item]) -> None:
         return
     raise UserError(
         f"the images of {shown(run.path)} aren't where they were, e.g. {shown(items[0].path)}; put them "
-        f"back, name their new place to `evaluate`, or go on with the run there, which notes it: "
-        f"`convsmith train DATA --out {shown(run.path)} --resume`"
+        f"back, name their new place to `evaluate`, or go on with the run there: "
+        f"train DATA into it again with `resume`"
     )
 
 
@@ -86,7 +86,7 @@ def _exchanged(run: RunDirectory, dataset: Dataset) -> list[Finding]:
     changed = [
         item.path
         for item, digest in zip(dataset.items, dataset.digests)
-        if before.get(item.path, digest) != digest
+        if item.split and before.get(item.path, digest) != digest
     ]
     if not changed:
         return []

@@ -119,7 +119,7 @@ def assemble(
         regularizers=regularizers,
         measure=measure,
         judge=judge_of(options.choose_by, measure, dataset),
-        by_loss=options.choose_by == "loss",
+        chosen_by=options.choose_by or measure.name,
         freeze=tuning.freeze,
         validate_every=options.validate_every,
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from convsmith.errors import Interrupted, UserError, shown
 from convsmith.run import checkpoint
+from convsmith.run.best import column
 from convsmith.run.directory import RunDirectory
 from convsmith.training.loop import Fit
 
@@ -260,8 +261,11 @@ def restore(state: Fit, saved: dict[str, Any]) -> None:
     if saved.get("planned") == state.planned:
         state.epochs = saved["epochs"]
     state.history, state.best = saved["history"], saved["best"]
-    if state.best is not None and state.judge is not None and f"val_{state.judge.name}" not in state.best:
-        state.judge = None  # a checkpoint of an earlier version, which chose by the measure
+    if state.best is not None and state.judge is not None and column(state.judge.name) not in state.best:
+        state.judge, state.chosen_by = (
+            None,
+            state.measure.name,
+        )  # a checkpoint of an earlier version, which chose by the measure
     # Checkpoints of earlier versions have no clock and no number of images.
     state.validated = saved.get("validated", 0)
     state.counted = sum(row["seconds"] for row in state.history)

@@ -24,7 +24,7 @@ class Judge:
     """A figure of the validation images: sums over batches, and what they say in the end.
 
     Args:
-        name: the column of metrics.csv is ``val_NAME``.
+        name: its column of metrics.csv is :func:`convsmith.run.best.column` of it.
         of: from outputs (n, K), targets (n,) and costs (n, K) or None to sums, of one shape for all batches.
         value: from the sums over all images and their number to the figure.
     """

@@ -22,6 +22,7 @@ from convsmith.training.finite import Losses
 from convsmith.training.judging import Judge
 from convsmith.training.optimizers import rising
 from convsmith.training.seeds import reseed, seed_of
+from convsmith.training.tally import means, tally
 from convsmith.training.task import Task
 
 Row = dict[str, float]
@@ -63,9 +64,9 @@ class Fit:
     freeze: Callable[[float], None] | None = None
     validate_every: int | None = None
     measure: Measure = field(default_factory=lambda: measure_of(None))
-    # By what the best epoch is chosen: a figure of its own, the measure, or with ``by_loss`` the loss.
+    # By what the best epoch is chosen, ``val_NAME``: the judge's own figure, the measure, or the loss.
     judge: Judge | None = None
-    by_loss: bool = False
+    chosen_by: str = "accuracy"
     # Epochs that were planned before a clock changed ``epochs``.
     planned: int = 0
     epoch: int = 0
@@ -166,7 +167,7 @@ def train_epoch(state: Fit, call: Callable[[str], None]) -> None:
             if state.average is not None:
                 state.average.update_parameters(state.task.model)
         figures = {name: regularizer.figure() for name, regularizer in state.regularizers.items()}
-        _tally(state, state.sums, "train", {**terms, **figures}, logits, batch)
+        tally(state, state.sums, "train", {**terms, **figures}, logits, batch)
         # The loss before this one is known by now: asking for this one would make the GPU wait.
         _refuse_nonfinite(state, losses.note(loss))
         images = [value for name, value in terms.items() if state.task.objective.per_image(name)]
@@ -236,7 +237,7 @@ def _due(state: Fit, first: int, length: int) -> bool:
 
 def _look(state: Fit, call: Callable[[str], None]) -> None:
     """Evaluate the validation images within an epoch, and keep the net if it is better."""
-    row = {"epoch": state.epoch + 1, "batch": state.batch, **_means(state, validate(state), "val")}
+    row = {"epoch": state.epoch + 1, "batch": state.batch, **means(state, validate(state), "val")}
     # Frozen stages stay in evaluation, which validate() has not kept apart.
     _train_mode(state)
     _keep_better(state, row, call)
@@ -263,23 +264,9 @@ def _refuse_nonfinite(state: Fit, loss: float | None) -> None:
         )
 
 
-def _tally(
-    state: Fit, sums: dict[str, Tensor], split: str, terms: dict[str, Tensor], logits: Tensor, batch: Batch
-) -> None:
-    target = batch.targets
-    count = len(target)
-    new = {f"{split}_{name}": value.detach().double() * count for name, value in terms.items()}
-    new[f"{split}_{state.measure.name}"] = state.measure.of(logits, target).double()
-    new[f"{split}_count"] = torch.full((), count, dtype=torch.float64, device=logits.device)
-    if split == "val" and state.judge is not None:
-        new[f"val_{state.judge.name}"] = state.judge.of(logits, target, batch.costs)
-    for name, value in new.items():
-        sums[name] = sums[name] + value if name in sums else value
-
-
 def evaluated(state: Fit, feed: Feed, split: str) -> Row:
     """Evaluate the images of ``feed``: means over all processes, their names beginning with ``split``."""
-    return _means(state, _sums(state, feed, split), split)
+    return means(state, _sums(state, feed, split), split)
 
 
 def validate(state: Fit) -> dict[str, Tensor]:
@@ -301,7 +288,7 @@ def _sums(state: Fit, feed: Feed, split: str) -> dict[str, Tensor]:
         for batch in feed.epoch(0):
             if batch.count:
                 terms, logits = task(precision.convert_input(batch.images), batch.targets, batch.costs)
-                _tally(state, sums, split, terms, logits, batch)
+                tally(state, sums, split, terms, logits, batch)
     task.train(was_training)
     return sums
 
@@ -312,42 +299,19 @@ def _row(state: Fit) -> Row:
     Its ``seconds`` are those on the clock since the row before: training, validation, and all beside them.
     """
     seconds, seen = state.clock
-    means = {**_means(state, state.sums, "train"), **_means(state, validate(state), "val")}
+    found = {**means(state, state.sums, "train"), **means(state, validate(state), "val")}
     before, state.counted = state.counted, state.elapsed()
     return {
         "epoch": state.epoch + 1,
         "lr": max(group["lr"] for group in state.optimizer.param_groups),
-        **means,
+        **found,
         "images_per_second": seen * state.fabric.world_size / seconds if seconds else 0.0,
         "seconds": state.counted - before,
     }
 
 
-def _means(state: Fit, sums: dict[str, Tensor], split: str) -> Row:
-    names = sorted(sums)
-    flat = torch.cat([sums[name].reshape(-1) for name in names])
-    everyone = state.fabric.all_reduce(flat, reduce_op="sum").cpu()
-    parts = dict(zip(names, everyone.split([sums[name].numel() for name in names])))
-    count = float(parts.pop(f"{split}_count"))
-    judged = parts.pop(f"val_{state.judge.name}", None) if state.judge is not None else None
-    if split == "val":
-        state.validated = round(count)
-    means = {name: float(value) / count for name, value in parts.items()}
-    terms = state.task.objective.reads
-    losses = [means[f"{split}_{name}"] for name in terms if state.task.objective.per_image(name)]
-    measure = f"{split}_{state.measure.name}"
-    own = means.pop(measure)
-    if judged is not None and state.judge is not None:
-        shape = sums[f"val_{state.judge.name}"].shape
-        means[f"val_{state.judge.name}"] = state.judge.value(judged.view(shape), count)
-    if split == "train":  # in the order in which its columns have always been
-        return {f"{split}_loss": float(sum(losses)), measure: own, **means}
-    return {f"{split}_loss": float(sum(losses)), **means, measure: own}
-
-
 def _rank(state: Fit, row: Row) -> tuple[bool, float, float]:
-    name = "loss" if state.by_loss else (state.judge or state.measure).name
-    return rank(row, name, comparable=state.task.objective.comparable("val"))
+    return rank(row, state.chosen_by, comparable=state.task.objective.comparable("val"))
 
 
 def _caller(state: Fit, callbacks: Sequence[object]) -> Callable[[str], None]:

@@ -273,8 +273,9 @@ def _concluded(run: RunDirectory, trained: Trained) -> dict[str, Any]:
     assert split is not None
     # A classifier that was solved in closed form has chosen nothing on these images.
     chosen = name == "val" and state.epoch > 0
-    judge = "loss" if state.by_loss else (state.judge or state.measure).name
-    evaluation = replace(evaluate_split(predictor, dataset, name), chosen_by=judge if chosen else None)
+    evaluation = replace(
+        evaluate_split(predictor, dataset, name), chosen_by=state.chosen_by if chosen else None
+    )
     if isinstance(evaluation, Evaluation):
         _keep_confusion(run, predictor, dataset, evaluation)
     files = [dataset.items[row].path for row in split.rows.tolist()]
