@@ -63,7 +63,7 @@ def divided(
     items = [item for item, _ in rows]
     known = {item.split for item in items}
     if section.test and "test" in known:
-        raise UserError("the images have a test split, and `data.test` makes one; leave it out")
+        raise UserError("the images have a test split already; leave out data.test")
     own = None if None in known else "train"
     shares = {"val": 0.0 if own and "val" in known else section.val, "test": section.test}
     findings: list[Finding] = []

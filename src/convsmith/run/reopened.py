@@ -75,7 +75,7 @@ def _refuse_moved(run: RunDirectory, items: Sequence[Item]) -> None:
         return
     raise UserError(
         f"the images of {shown(run.path)} aren't where they were, e.g. {shown(items[0].path)}; put them "
-        f"back, name their new place to `evaluate`, or go on with the run there: "
+        f"back, name their new place to evaluate, or go on with the run there: "
         f"train DATA into it again with `resume`"
     )
 
