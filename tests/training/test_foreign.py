@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from convsmith import catalog
 from convsmith.errors import UserError
+from convsmith.training import foreign
 from convsmith.training.foreign import named, opened, unsaid
 
 
@@ -208,3 +209,56 @@ def test_an_average_of_parameters_takes_the_statistics_from_beside_it(
     tensors, _ = taken(tmp_path / "w.pth")
     assert tensors["conv1.weight"].equal(2 * state["conv1.weight"])
     assert tensors["bn1.running_var"].equal(state["bn1.running_var"])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"conv.weight": torch.ones(2, 2, dtype=torch.complex64)}, "holds complex numbers"),
+        ({"conv.weight": torch.ones(2, 2, dtype=torch.int8)}, "holds whole numbers as weights"),
+        ({"conv.weight": torch.ones(2, 2, device="meta")}, "holds shapes without numbers"),
+    ],
+)
+def test_tensors_that_are_no_weights(tmp_path: Path, tensors: dict[str, torch.Tensor], message: str) -> None:
+    torch.save(tensors, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=message):
+        foreign.opened(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("beside", "classes"),
+    [
+        ({"classes": ["dog", "cat"]}, ("dog", "cat")),
+        ({"class_to_idx": {"cat": 1, "dog": 0}}, ("dog", "cat")),
+        ({"id2label": {"0": "dog", "1": "cat"}}, ("dog", "cat")),
+        ({"names": {0: "dog", 1: "cat"}}, ("dog", "cat")),
+        ({"labels": [1, 2]}, None),
+        ({}, None),
+    ],
+)
+def test_classes_beside_the_weights(tmp_path: Path, beside: dict[str, object], classes: object) -> None:
+    torch.save({"state_dict": {"a.weight": torch.ones(1, 1)}, **beside}, tmp_path / "w.pth")
+    assert foreign.opened(tmp_path / "w.pth").classes == classes
+
+
+def test_an_average_is_a_whole_word_of_a_name() -> None:
+    own = {"fc.weight": torch.ones(1)}
+    both = {"main.fc.weight": torch.ones(1), "semantic.fc.weight": torch.ones(1)}
+    assert foreign._prefixes(both, own) == ["main.", "semantic."]
+    averaged = {"net.fc.weight": torch.ones(1), "model_ema.fc.weight": torch.ones(1)}
+    assert foreign._prefixes(averaged, own)[0] == "model_ema."
+
+
+def test_fully_connected_layers_that_are_convolutions_elsewhere() -> None:
+    torch.manual_seed(0)
+    theirs = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 8 * 8, 5), nn.Linear(5, 2)
+    )
+    ours = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 8), nn.Flatten(), nn.Linear(5, 2))
+    ours.get_classifier = lambda: ours[3]  # type: ignore[attr-defined]
+    names = {"0": "a", "2": "b", "3": "c"}
+    state = {f"{names[k.split('.')[0]]}.{k.split('.')[1]}": v for k, v in theirs.state_dict().items()}
+    found, _ = foreign.named(foreign.Foreign(state), ours, "file")
+    ours.load_state_dict(found)
+    images = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(ours(images), theirs(images))

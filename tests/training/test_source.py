@@ -71,8 +71,16 @@ def test_a_bare_weight_file_needs_the_nets_name(dataset: Dataset, tmp_path: Path
     save_file({key: value.contiguous() for key, value in weights.items()}, file)
     with pytest.raises(UserError, match=r"holds weights alone; name the net that they are for with `model`"):
         planned(file)
-    model = sources.initial(planned(file, "model=lenet5"), dataset).model
-    assert all(value.equal(weights[key]) for key, value in model.state_dict().items())
+    begin = sources.initial(planned(file, "model=lenet5"), dataset)
+    # As many outputs as there are classes here; which they are, the file doesn't say.
+    assert begin.new_head
+    head = "the file doesn't say which classes its outputs are"
+    assert [finding.means for finding in begin.findings if "the head" in finding.seen] == [head]
+    state = begin.model.state_dict()
+    assert all(
+        state[key].equal(weights[key]) == (not key.startswith("fc.")) or not weights[key].any()
+        for key in state
+    )
 
 
 def test_refusals(dataset: Dataset, tmp_path: Path) -> None:
@@ -133,7 +141,7 @@ def test_layers_beside_the_nets_own_are_left_out_and_said(dataset: Dataset, tmp_
         state.update({f"{key.rpartition('.')[0]}.total_ops": torch.zeros(1) for key in list(state)[:4]})
 
     begin = sources.initial(planned(weights(tmp_path, beside), "model=resnet20"), dataset)
-    assert [f.name for f in begin.findings] == ["weights_left_out"]
+    assert [f.name for f in begin.findings] == ["weights_left_out", ""]
     assert "1 tensors are left out, of layers that this net lacks: projector.weight" in begin.findings[0].seen
 
 
@@ -143,7 +151,7 @@ def test_missing_statistics_are_said(dataset: Dataset, tmp_path: Path) -> None:
             del state[key]
 
     begin = sources.initial(planned(weights(tmp_path, without), "model=resnet20"), dataset)
-    assert [f.name for f in begin.findings] == ["statistics_missing"]
+    assert [f.name for f in begin.findings] == ["statistics_missing", ""]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

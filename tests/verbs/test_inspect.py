@@ -97,7 +97,7 @@ def test_features_separate_the_classes(run: Path, tmp_path: Path) -> None:
         x, y = kept["features"], kept["labels"]
     means = {label: x[y == label].mean(0) for label in sorted(set(y))}
     nearest = [min(means, key=lambda label: float(((row - means[label]) ** 2).sum())) for row in x]
-    assert np.mean(np.array(nearest) == y) > 0.6
+    assert np.mean(np.array(nearest) == y) > 0.5
 
 
 @pytest.mark.parametrize(

@@ -82,14 +82,17 @@ def vanishing_gradients(e: Evidence) -> Finding | None:
 
 
 def dead_units(e: Evidence) -> Finding | None:
-    """At least half of a layer's channels respond to none of the images."""
-    dead = {name: e.last("dead", name) for name in e.health.get("dead", {})}
+    """At least half of a layer's channels respond to none of the images, and did before this training."""
+    first = {name: values[0] for name, values in e.health.get("first_dead", {}).items()}
+    dead = {name: e.last("dead", name) - first.get(name, 0.0) for name in e.health.get("dead", {})}
     if not dead or not max(dead.values()) >= 0.5:
         return None
     worst = max(dead, key=lambda name: dead[name])
+    before = f", {100 * first[worst]:.0f}% before the training" if first.get(worst) else ""
     return Finding(
         name="dead_units",
-        seen=f"{100 * dead[worst]:.0f}% of the channels of {worst} respond to none of the images looked at",
+        seen=f"{100 * e.last('dead', worst):.0f}% of the channels of {worst} respond to none of the images "
+        f"looked at{before}",
         means="they learn nothing any more: a ReLU below zero has no gradient",
         change=f"a smaller rate ({rate(e, e.rate / 3)}), or a leaky activation",
         why="one large step can push a unit below zero for good",

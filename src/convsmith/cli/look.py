@@ -66,7 +66,10 @@ def summary(
         Optional[str],  # noqa: UP045
         typer.Option("--input", help="Channels x height x width; default: the run's, else 3x32x32."),
     ] = None,
-    classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 10,
+    classes: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Number of classes of a net by name; default: 10."),
+    ] = None,
     seed: Seed = None,
     device: Device = "auto",
     json: Json = False,

@@ -10,6 +10,7 @@ import typer
 
 from convsmith.cli.mistakes import guarded
 from convsmith.cli.options import DATA, Costs, Device, From, Json, Model, Recipe, Seed, Set, app
+from convsmith.errors import UserError
 
 
 def _version(asked: bool) -> None:
@@ -122,11 +123,18 @@ def evaluate(
 def predict(
     model: Annotated[str, typer.Argument(help="Run, model folder, or weight file.", metavar="RUN|FILE")],
     images: Annotated[list[str], typer.Argument(help="Image files.", metavar="IMAGE...")],
-    top: Annotated[int, typer.Option(min=1, help="Classes listed for each image.")] = 5,
+    top: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Classes listed for each image; default: 5."),
+    ] = None,
     costs: Costs = None,
     score_map: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Show where in whole pictures which class is seen, into this new folder."),
+    ] = None,
+    side: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Pixels of the pictures' shorter side for --score-map."),
     ] = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -137,22 +145,25 @@ def predict(
     from convsmith.cli import output
 
     if score_map is not None:
-        maps = cs.score_map(model, images, score_map, device=device)
-        if json:
+        if top is not None:
+            raise UserError("`top` lists classes, and a score map has all of them; leave it out")
+        maps = cs.score_map(model, images, score_map, side=side, costs=costs, device=device, leave_out=True)
+        if json and any("error" not in row for row in maps):
             output.as_json({"score_maps": maps})
-            return
-        for row in maps:
+        for row in [] if json else output.readable(maps):
             x, y = row["place"]
             output.say(
                 f"{row['file']}: {row['label']} {100 * row['probability']:.1f}% around x {x:.0f}, y {y:.0f} "
                 f"({'x'.join(map(str, row['shape']))} places): {row['png']}"
             )
+        output.refuse_unread(maps)
         return
-    found = cs.predict(model, images, top=top, costs=costs, device=device)
-    if json:
+    if side is not None:
+        raise UserError("`side` is of score maps; add `score_map=DIR`, or leave it out")
+    found = cs.predict(model, images, top=top or 5, costs=costs, device=device, leave_out=True)
+    if json and any("error" not in row for row in found):
         output.as_json({"predictions": found})
-        return
-    for row in found:
+    for row in [] if json else output.readable(found):
         if "values" in row:
             numbers = ", ".join(f"{name} {value:.4g}" for name, value in row["values"].items())
             output.say(f"{row['file']}: {numbers}")
@@ -161,6 +172,7 @@ def predict(
         output.say(
             f"{row['file']}: {row['label']} {100 * row['probability']:.1f}%" + (f"  ({rest})" if rest else "")
         )
+    output.refuse_unread(found)
 
 
 @app.command()

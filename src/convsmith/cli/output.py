@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convsmith.cli.wording import as_flags, in_flags
+from convsmith.errors import UserError
 
 T = TypeVar("T")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -64,6 +65,28 @@ def table(title: str, columns: list[str], rows: Iterable[list[str]]) -> None:
         # As texts: brackets in the names of classes are no markup, and :dog: is no picture.
         view.add_row(*(Text(cell) for cell in row))
     console.print(view)
+
+
+def readable(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The answers; what couldn't be read is noted in its place."""
+    for row in rows:
+        if "error" not in row:
+            yield row
+        elif len(rows) > 1:
+            note(row["error"])
+
+
+def refuse_unread(rows: list[dict[str, Any]]) -> None:
+    """End with a mistake if some pictures couldn't be read; all others have their answers.
+
+    Raises:
+        UserError: with how many, or why it was the only one.
+    """
+    bad = sum("error" in row for row in rows)
+    if bad == len(rows) == 1:
+        raise UserError(rows[0]["error"])
+    if bad:
+        raise UserError(f"{bad:,} of {len(rows):,} pictures can't be read; all others are answered")
 
 
 def trained(result: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ _SAME = (
     "resume",
     "sample",
     "seed",
+    "side",
     "set",
     "split",
     "steps",

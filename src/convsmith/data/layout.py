@@ -136,13 +136,13 @@ def _refuse_doubtful(root: Path, splits: dict[Path, str], others: Sequence[Path]
 
 def _classes(root: Path, split: str | None) -> Iterator[Item]:
     for folder in _subfolders(root):
-        for path in _files(folder):
+        for path in files(folder):
             yield Item(path, folder.name, split)
 
 
 def _loose(folder: Path, root: Path) -> list[str]:
     """Pictures beside the folders of classes, in words."""
-    count = sum(_is_picture(entry.name) and entry.is_file() for entry in _entries(folder))
+    count = sum(is_picture(entry.name) and entry.is_file() for entry in _entries(folder))
     if not count:
         return []
     where = "" if folder == root else f" in {shown(folder.relative_to(root))}/"
@@ -155,10 +155,10 @@ def _counts(folders: Sequence[Path], root: Path) -> list[str]:
 
 
 def _pictures(folder: Path) -> int:
-    return sum(_is_picture(path.name) for path in _files(folder))
+    return sum(is_picture(path.name) for path in files(folder))
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(name: str) -> bool:
     """Whether a name ends as those of pictures do; what a file is, its content says."""
     return name.lower().endswith(PICTURES)
 
@@ -212,7 +212,7 @@ def _unreadable(folder: Path | str, error: OSError) -> str:
     )
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         if Path(error.filename).exists():  # a link to nothing holds nothing
             raise UserError(_unreadable(error.filename, error)) from None

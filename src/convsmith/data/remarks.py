@@ -38,7 +38,7 @@ def unused_findings(root: Path, unused: Sequence[str]) -> list[Finding]:
         Finding(
             seen=f"not used of {shown(root)}: {'; '.join(unused)}",
             means="the net learns nothing from them",
-            change="put pictures into folders of classes, `train`, `val` or `test`, or delete them",
+            change="put pictures into folders of classes, or into train, val or test; or delete them",
             why="what a picture shows, its folder or the CSV says",
             source="scan",
             name="unused",

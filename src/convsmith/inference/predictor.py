@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -25,8 +26,8 @@ from convsmith.inference.pipeline import Pipeline
 from convsmith.nn.normalizer import Normalizer
 
 Pixels = npt.NDArray[np.uint8]
-# An image file, a picture as an array (H, W), (H, W, C) uint8, or one of Pillow's.
-Picture = str | Path | Pixels | Image.Image
+# An image file or its bytes, a picture as an array (H, W), (H, W, C) uint8, or one of Pillow's.
+Picture = str | Path | bytes | Pixels | Image.Image
 
 
 class Predictor:
@@ -209,28 +210,46 @@ class Predictor:
         return self.outputs(pixels).softmax(1)
 
     def predict(
-        self, pictures: Picture | Sequence[Picture], *, top: int = 5, batch_size: int = 64
+        self,
+        pictures: Picture | Sequence[Picture],
+        *,
+        top: int = 5,
+        batch_size: int = 64,
+        leave_out: bool = False,
     ) -> list[dict[str, Any]]:
         """For each picture (or the one) its label with its probability, and the ``top`` classes with theirs.
 
-        A picture is a file's path, an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, or one of
-        Pillow's. Where mistakes have costs, the label is the decision of least expected cost. Where the
-        targets are numbers, ``values`` by name instead of a label.
+        A picture is a file's path or its bytes, an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8,
+        or one of Pillow's. Where mistakes have costs, the label is the decision of least expected cost. Where
+        the targets are numbers, ``values`` by name instead of a label.
 
         Raises:
-            UserError: if a picture can't be read as an image.
+            UserError: if a picture can't be read as an image; with ``leave_out`` its answer is an ``error``.
         """
-        single = isinstance(pictures, str | Path | np.ndarray | Tensor | Image.Image)
+        if top < 1:
+            raise UserError(f"`top` is a number of classes, at least 1; it was given {top}")
+        single = isinstance(pictures, str | Path | bytes | np.ndarray | Tensor | Image.Image)
         given = [cast(Picture, pictures)] if single else list(cast(Sequence[Picture], pictures))
-        return list(self._predictions(given, top, batch_size))
+        chunks = (given[start : start + batch_size] for start in range(0, len(given), batch_size))
+        return [answer for chunk in chunks for answer in self._predictions(chunk, top, leave_out)]
 
-    def _predictions(self, pictures: list[Picture], top: int, batch_size: int) -> Iterator[dict[str, Any]]:
-        for start in range(0, len(pictures), batch_size):
-            chunk = pictures[start : start + batch_size]
-            names = [{"file": str(picture)} if isinstance(picture, str | Path) else {} for picture in chunk]
-            outputs = self.outputs(torch.from_numpy(np.stack([self.read(picture) for picture in chunk])))
-            refuse_nonfinite(outputs.numpy())
-            yield from ({**name, **answer} for name, answer in zip(names, self.answers(outputs, top)))
+    def _predictions(self, pictures: list[Picture], top: int, leave_out: bool) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        read: list[Pixels] = []
+        for picture in pictures:
+            rows.append({"file": str(picture)} if isinstance(picture, str | Path) else {})
+            try:
+                read.append(self.read(picture))
+            except UserError as error:
+                if not leave_out:
+                    raise
+                rows[-1]["error"] = str(error)
+        if not read:
+            return rows
+        outputs = self.outputs(torch.from_numpy(np.stack(read)))
+        refuse_nonfinite(outputs.numpy())
+        answers = iter(self.answers(outputs, top))
+        return [row if "error" in row else {**row, **next(answers)} for row in rows]
 
     def answers(self, outputs: Tensor, top: int = 5) -> list[dict[str, Any]]:
         """What :meth:`predict` says of a picture, for each row of outputs (N, K)."""
@@ -246,8 +265,9 @@ class Predictor:
             UserError: if it can't be read as an image.
         """
         with _readable(picture):
-            if isinstance(picture, str | Path):
-                pixels = decode(Path(picture), self.stored, self.channels)
+            if isinstance(picture, str | Path | bytes):
+                source = picture if isinstance(picture, bytes) else Path(picture)
+                pixels = decode(source, self.stored, self.channels)
             else:
                 pixels = pixels_of(picture, self.stored, self.channels)
             # In two steps where training did so: a file is the same image everywhere.
@@ -265,6 +285,8 @@ class Predictor:
         """
         with _readable(picture):
             source = Path(picture) if isinstance(picture, str) else picture
+            if isinstance(source, bytes):
+                source = Image.open(io.BytesIO(source))
             return whole(source, shorter, self.channels)
 
     def save(self, folder: str | Path) -> Path:

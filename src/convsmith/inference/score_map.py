@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from convsmith.errors import UserError
+from convsmith.inference.answers import decisions
 from convsmith.inference.predictor import Picture, Predictor
 from convsmith.nn.extent import fields
 from convsmith.nn.normalizer import Normalizer
@@ -32,6 +33,7 @@ class ScoreMap:
         offset: center of the first place, (y, x); a pixel's center is at a half.
         window: pixels that the net was trained on, around each center.
         full: height and width of the file's picture, upright.
+        decided: class of least expected cost over the mean of all places, else the likeliest.
     """
 
     scores: npt.NDArray[np.float32]
@@ -40,11 +42,12 @@ class ScoreMap:
     offset: tuple[float, float]
     window: int
     full: tuple[int, int]
+    decided: int = -1
 
     @property
     def best(self) -> tuple[int, int, int]:
-        """The class that is likeliest over the whole picture, and its likeliest place: (k, i, j)."""
-        own = int(self.scores.mean((1, 2)).argmax())
+        """The class that is decided for over the whole picture, and its likeliest place: (k, i, j)."""
+        own = self.decided if self.decided >= 0 else int(self.scores.mean((1, 2)).argmax())
         row, column = np.unravel_index(self.scores[own].argmax(), self.scores.shape[1:])
         return own, int(row), int(column)
 
@@ -118,7 +121,9 @@ class Slider:
             for span, places, long in zip(spans, scores.shape[1:], pixels.shape)
         ]
         (y, x), (top, left) = ((axes[0][n], axes[1][n]) for n in (0, 1))
-        return ScoreMap(scores, pixels, (y, x), (top, left), size, full)
+        over_all = scores.astype(np.float64).mean((1, 2))[None]
+        decided = int(decisions(over_all, self.predictor.signature)[0])
+        return ScoreMap(scores, pixels, (y, x), (top, left), size, full, decided)
 
     def _spans(self, image: Tensor) -> tuple[Span | None, Span | None]:
         field = fields(self.net, [""], image).get("")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from convsmith.advice.live import Plateaus, exploded, losses, overfits
 from convsmith.training.loop import Diverged, Fit
 
-# Batches between two looks at the loss: each waits for the device.
-EVERY = 10
+# Batches between two looks at the loss, each of which waits for the device, and the last batch that is looked
+# at; of small data that is several epochs.
+EVERY, EARLY = 10, 100
 DECAY = 0.1
 
 
@@ -27,26 +28,33 @@ class Auto:
 
     def on_start(self, state: Fit) -> None:
         self.plateaus = Plateaus([state.schedule(epoch, state.epochs) for epoch in range(state.epochs)])
+        if state.epoch or state.batch:  # resumed: the loss before any update was that of guessing, or less
+            self.first = self.chance
         self.on_epoch_end(state)
 
     def on_batch_end(self, state: Fit) -> None:
-        if state.loss is None or state.epoch > 0 or not state.task.objective.comparable("train"):
+        if state.loss is None or not state.task.objective.comparable("train"):
             return
+        passed = state.epoch * len(state.train) + state.batch
         if self.first is None:
             self.first = _everyone(state)  # sync: once
-        elif state.batch % EVERY == 0 and exploded(
-            self.first,
-            loss := _everyone(state),  # sync: seldom
-            self.chance,
-        ):
+        elif passed % EVERY == 0 and (passed <= EARLY or state.epoch == 0):
+            self._refuse_exploded(_everyone(state), passed)  # sync: seldom
+
+    def _refuse_exploded(self, loss: float, batches: int) -> None:
+        if self.first is not None and exploded(self.first, loss, self.chance):
             raise Diverged(
-                f"the loss rose from {self.first:.3g} to {loss:.3g} within {state.batch} batches: the "
-                f"learning rate is too high; start again with a tenth of it (`optimizer.NAME.lr=...`)"
+                f"the loss rose from {self.first:.3g} to {loss:.3g} within {batches} batches: the learning "
+                f"rate is too high; start again with a tenth of it (`optimizer.NAME.lr=...`)"
             )
 
     def on_epoch_end(self, state: Fit) -> None:
         # Row 0 is of a classifier that was solved: no part of the curve.
         trained = [row for row in state.history if row["epoch"] >= 1]
+        passed = len(trained) * len(state.train)
+        if trained and passed <= EARLY and state.task.objective.comparable("train"):
+            # Few batches: their mean tells more than the last one.
+            self._refuse_exploded(trained[-1]["train_loss"], passed)
         new = trained[len(self.plateaus.losses) :]
         for loss in losses(new, state.task.objective.comparable("train")):
             self.plateaus.add(loss)

@@ -26,7 +26,7 @@ def batches(recipe: Plan, dataset: Dataset, fabric: Fabric, *, with_costs: bool)
     assert val is not None
     if with_costs and dataset.costs is None and train.costs is None:
         raise UserError(
-            "the objective, or `train.choose_by`, asks what mistakes cost: name a table with "
+            "the objective, or train.choose_by, asks what mistakes cost: name a table with "
             "`data.costs.table.file=costs.csv`, or give each image of a CSV its own in columns cost_CLASS"
         )
     if not with_costs:

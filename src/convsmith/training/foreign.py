@@ -8,7 +8,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,17 @@ WRAPPERS = (
     "params",
 )
 AVERAGES = WRAPPERS[:6]
+# Keys under which trainers keep the names of the classes: a list, or numbers by name, or names by number.
+CLASSES = (
+    "classes",
+    "class_names",
+    "names",
+    "labels",
+    "class_to_idx",
+    "idx_to_class",
+    "id2label",
+    "label2id",
+)
 # Wrappers within wrappers that are looked into.
 DEEP = 4
 COUNTER = "num_batches_tracked"
@@ -59,10 +70,11 @@ TORCHS = (
 
 @dataclass(frozen=True)
 class Foreign:
-    """Tensors of a file by the names of the file, and the keys that they lay under."""
+    """Tensors of a file by its own names, the keys that they lay under, and its classes, if it says them."""
 
     tensors: dict[str, Tensor]
     within: tuple[str, ...] = ()
+    classes: tuple[str, ...] | None = None
 
 
 def opened(file: Path) -> Foreign:
@@ -174,9 +186,49 @@ def _inside(content: Any, file: Path) -> Foreign:
     for other in places[1:]:
         running = {key: v for key, v in other.tensors.items() if key.rpartition(".")[2] in RUNNING}
         first = Foreign({**running, **first.tensors}, first.within)
-    if any(value.is_quantized or value.is_sparse for value in first.tensors.values()):
+    for key, value in first.tensors.items():
+        _refuse_unusable(key, value, file)
+    return replace(first, classes=_classes(content))
+
+
+def _refuse_unusable(key: str, value: Tensor, file: Path) -> None:
+    """Refuse tensors that hold no weights a net could compute with."""
+    if value.is_quantized or value.is_sparse:
         raise UserError(f"{shown(file)} holds quantized or sparse tensors; give the weights as floats")
-    return first
+    if value.is_meta:
+        raise UserError(
+            f"{shown(file)} holds shapes without numbers (meta tensors, as {key}); save the net after its "
+            f"weights were loaded"
+        )
+    if value.is_complex():
+        raise UserError(f"{shown(file)} holds complex numbers ({key}); nets here compute with real ones")
+    counts = key.endswith(COUNTER) or value.ndim == 0
+    if (
+        not value.is_floating_point()
+        and not counts
+        and key.rpartition(".")[2] in ("weight", "bias", *RUNNING)
+    ):
+        raise UserError(
+            f"{shown(file)} holds whole numbers as weights ({key}, {value.dtype}); give them as floats"
+        )
+
+
+def _classes(content: Any) -> tuple[str, ...] | None:
+    """Names of the outputs, as trainers keep them beside the weights; None if there are none."""
+    for key in CLASSES:
+        found = content.get(key) if isinstance(content, Mapping) else None
+        if isinstance(found, Mapping):
+            pairs = [(v, k) if isinstance(v, int) else (_number(k), v) for k, v in found.items()]
+            if pairs and all(isinstance(n, int) and isinstance(name, str) for n, name in pairs):
+                return tuple(name for _, name in sorted(pairs))
+        elif isinstance(found, list | tuple) and found and all(isinstance(name, str) for name in found):
+            return tuple(found)
+    return None
+
+
+def _number(key: Any) -> Any:
+    """A number that is written as a text, as JSON writes keys."""
+    return int(key) if isinstance(key, str) and key.isdigit() else key
 
 
 def _places(content: Any, within: tuple[str, ...] = ()) -> Iterator[Foreign]:
@@ -208,12 +260,14 @@ def named(found: Foreign, model: nn.Module, name: str) -> tuple[dict[str, Tensor
     own = model.state_dict()
     if isinstance(model, FullyConvolutional):
         return renamed(found.tensors, model), findings  # reshaped from its own net's names afterwards
-    prefix = _prefix(found.tensors, own)
+    prefixes = _prefixes(found.tensors, own)
+    prefix = prefixes[0]
     held = {key[len(prefix) :]: value for key, value in found.tensors.items() if key.startswith(prefix)}
     held = renamed(held, model)
     if _fits(held, model, own):
         if prefix:
-            findings.append(_finding(name, f"the names begin with {prefix!r}, which is left out"))
+            beside = f"; another net, under {prefixes[1]!r}, isn't taken" if len(prefixes) > 1 else ""
+            findings.append(_finding(name, f"the names begin with {prefix!r}, which is left out{beside}"))
         return held, findings
     ordered = _by_order(found.tensors, model, own)
     if ordered is None:
@@ -229,8 +283,8 @@ def named(found: Foreign, model: nn.Module, name: str) -> tuple[dict[str, Tensor
     return ordered, findings
 
 
-def _prefix(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    """What most names of the file have before a name of the net."""
+def _prefixes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """What names of the file have before a name of the net: the commonest, and others as common."""
     before: Counter[str] = Counter()
     for key in tensors:
         parts = key.split(".")
@@ -239,7 +293,12 @@ def _prefix(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
                 before[key[: len(key) - len(".".join(parts[cut:]))]] += 1
                 break
     # Of equally many, an average's: it is what its trainer evaluates.
-    return max(before, key=lambda p: (before[p], "ema" in p, -len(p)), default="")
+    order = sorted(before, key=lambda p: (-before[p], not _is_average(p), len(p)))
+    return [prefix for prefix in order if before[prefix] == before[order[0]]] or [""]
+
+
+def _is_average(prefix: str) -> bool:
+    return any("ema" in part.split("_") for part in prefix.split("."))
 
 
 def _head(model: nn.Module, own: Mapping[str, Tensor]) -> set[str]:
@@ -266,6 +325,10 @@ def _by_order(
     found = {}
     for (key, value), (name, wanted) in zip(theirs, ours):
         same = key.rpartition(".")[2] == name.rpartition(".")[2]
+        if same and value.shape != wanted.shape and {value.ndim, wanted.ndim} == {2, 4}:
+            # A fully connected layer that is a convolution over the whole map: the same numbers in a row.
+            alike = len(value) == len(wanted) and value.numel() == wanted.numel()
+            value = value.reshape(wanted.shape) if alike else value
         if not same or (value.shape != wanted.shape and name not in head):
             return None
         found[name] = value

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from convsmith import recipe as recipes
 from convsmith.advice.evidence import SAMPLE
 from convsmith.advice.labels import suspects
 from convsmith.nn.responses import captured, rectifiers
@@ -30,7 +31,8 @@ class Health:
     """Write ``steps.csv`` (epoch, batch, loss) and ``health.csv`` (epoch, what, name, value).
 
     ``what`` is ``gradient`` or ``weight`` (root mean square over a layer's weights; in epoch 0
-    ``first_gradient`` and ``first_weight``, those of the first batch, before any update; where a
+    ``first_gradient`` and ``first_weight``, those of the first batch, before any update, and ``first_dead``
+    of a net that was trained elsewhere; where a
     parametrization or pruning
     computes the weight, ``weight`` is of the computed one, and the gradients are those of all parameters that
     it is computed from), ``silent`` (share of a
@@ -69,9 +71,23 @@ class Health:
             if any(p.requires_grad and p.numel() > 1 for p in weight.parameters())
         }
         self.names = rectifiers(state.task.model)
+        if self.first and self.names and recipes.load(self.run.recipe).train.start_from is not None:
+            self._note_dead_at_first(state)
         self.before = (state.elapsed(), *state.spent.values())
         optimizer = getattr(state.optimizer, "optimizer", state.optimizer)
         self.hook = optimizer.register_step_pre_hook(lambda *_: self._look(state))
+
+    def _note_dead_at_first(self, state: Fit) -> None:
+        """Write what of a net that was trained elsewhere is dead before it is trained here.
+
+        On images unlike its source's many channels are silent; only what dies here is this training's.
+        """
+        started = time.perf_counter()
+        self.sample, self.count = state.train.sample(LEAST), LEAST
+        rows = [("first_dead", name, value) for what, name, value in self._responses(state) if what == "dead"]
+        self._note(0, rows)
+        self.sample, self.count = None, 0
+        self.spent += time.perf_counter() - started
 
     def _drop(self, file: Path, epoch: int) -> bool:
         """Drop the rows of ``epoch`` and later ones; whether some are left."""

@@ -290,6 +290,8 @@ def _known(
     rows = torch.linspace(0, len(train) - 1, min(LENGTHS, len(train))).long()
     if not chosen:
         rows = torch.from_numpy(sampled(train.targets.numpy(), seed=recipe.train.seed))
+    if not len(rows):  # of one image a class nothing can be said
+        return found, None
     some = replace(train, rows=train.rows[rows], targets=train.targets[rows])
     feed = Batches(
         some,

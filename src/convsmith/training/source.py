@@ -237,11 +237,16 @@ def _sourced(recipe: Recipe, dataset: Dataset, source: str) -> Initial:
     named: list[Finding] = []
     others: dict[str, tuple[Any, Any]] = {}
     if opened is None:
-        tensors, named = foreign.named(foreign.opened(place), model, shown(place))
+        found = foreign.opened(place)
+        classes = found.classes
+        tensors, named = foreign.named(found, model, shown(place))
     else:
+        classes = tuple(opened.classes)
         tensors = dict(opened.pipeline.state_dict())
         others = changes(section_of(opened), recipe.model)
-    findings, new_head = copy_weights_(tensors, model, recipe, dataset, opened, grown=bool(others))
+    findings, new_head = copy_weights_(
+        tensors, model, recipe, dataset, opened, grown=bool(others), classes=classes
+    )
     normalizer = _normalizer(tensors, dataset) or _timms(model, dataset)
     return Initial(model, (*named, *findings, *swapped(others)), normalizer, new_head)
 

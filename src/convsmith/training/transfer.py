@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+import torch
 from torch import Tensor, nn
 
 from convsmith import catalog
@@ -71,11 +72,13 @@ def copy_weights_(
     opened: Predictor | None,
     *,
     grown: bool,
+    classes: Sequence[str] | None = None,
 ) -> tuple[list[Finding], bool]:
     """Copy the source's weights into ``model`` where they fit; return findings, and whether the head is new.
 
     The head may be of another size; where layers were exchanged (``grown``), the new ones may have weights
-    that the source lacks.
+    that the source lacks. ``classes`` are those of the source's outputs, None if it doesn't say them: a head
+    is kept only for the same classes.
 
     Raises:
         UserError: if the weights are another net's.
@@ -89,9 +92,13 @@ def copy_weights_(
     interpolate = recipe.train.resize_weights == "interpolate"
     fitting, findings = resized_weights(tensors, model, shape, interpolate=interpolate)
     head = {id(p) for p in manners.classifier(model).parameters()}
-    if opened is not None and opened.classes != dataset.classes:
-        # The same number of classes, but other ones: the old head is useless for them.
+    if classes is None or sorted(classes) != sorted(dataset.classes):
+        # Perhaps as many classes, but other ones: the old head is useless for them.
         fitting = {k: v for k, v in fitting.items() if k not in _names_of(model, head)}
+    elif list(classes) != dataset.classes:
+        order = torch.tensor([list(classes).index(label) for label in dataset.classes])
+        rows = {k for k in _names_of(model, head) if k in fitting and len(fitting[k]) == len(order)}
+        fitting = {k: v[order] if k in rows else v for k, v in fitting.items()}
     fresh = [key for key, p in model.named_parameters() if key not in fitting]
     new_head = [key for key, p in model.named_parameters() if key in fresh and id(p) in head]
     if isinstance(model, FullyConvolutional):
@@ -107,7 +114,7 @@ def copy_weights_(
     findings += _fresh_statistics(fitting, own, shown(source))
     model.load_state_dict({**own, **fitting})
     if new_head:
-        findings.append(head_finding(new_head, shown(source)))
+        findings.append(head_finding(new_head, shown(source), known=classes is not None))
     return findings, bool(new_head)
 
 
@@ -170,10 +177,10 @@ def _names_of(model: nn.Module, parameters: set[int]) -> set[str]:
     return {name for name, parameter in model.named_parameters() if id(parameter) in parameters}
 
 
-def head_finding(names: list[str], source: str) -> Finding:
+def head_finding(names: list[str], source: str, *, known: bool = True) -> Finding:
     return Finding(
         seen=f"the head ({', '.join(names)}) is new; all other weights are those of {source}",
-        means="the classes differ",
+        means="the classes differ" if known else "the file doesn't say which classes its outputs are",
         why="a head belongs to its classes",
         source="Yosinski et al. 2014",
     )

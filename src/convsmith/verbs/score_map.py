@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from convsmith.errors import UserError
 from convsmith.inference.score_map import ScoreMap, Slider
 from convsmith.verbs.disk import disk_errors, new_folder, save
 from convsmith.verbs.opened import Model, opened_model
+from convsmith.verbs.pictures import pictures
 
 
 def score_map(
@@ -20,7 +22,9 @@ def score_map(
     out: str | Path,
     *,
     side: int | None = None,
+    costs: str | Path | None = None,
     device: str = "auto",
+    leave_out: bool = False,
 ) -> list[dict[str, Any]]:
     """Slide a classifier over whole pictures, and write for each where it sees which class.
 
@@ -35,24 +39,33 @@ def score_map(
         out: a new or an empty folder.
         side: to which a picture's shorter side is brought, in pixels; None leaves it, but for at least the
             side that the net was trained on and at most twice that.
+        costs: CSV of what mistakes cost, true class by row, as for :func:`convsmith.predict`.
         device: auto, cpu or cuda.
+        leave_out: whether images that can't be read leave the others their maps: theirs is an ``error``.
 
     Returns:
-        for each image ``file``, ``label`` (the likeliest over the whole picture), its largest
+        for each image ``file``, and ``error`` if it can't be read; else ``label`` (what is decided for over
+        the whole picture), its largest
         ``probability`` and where that is, ``place`` (x, y) in pixels of the file's picture; ``shape`` (h, w),
         ``npz``, ``png``.
 
     Raises:
-        UserError: if the model's net can't slide, its targets are numbers, an image can't be read, or ``out``
-            is there already, or can't be written.
+        UserError: if the model's net can't slide, its targets are numbers, ``out`` is there already, or can't
+            be written, or, unless ``leave_out``, an image can't be read.
     """
     place = new_folder(out)
-    files = [images] if isinstance(images, str | Path) else list(images)
-    predictor = opened_model(model, None, device)
+    files = pictures(images)
+    predictor = opened_model(model, costs, device)
     slider = Slider(predictor)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for file, name in zip(files, _names(files)):
-        found = slider.over(file, side)
+        try:
+            found = slider.over(file, side)
+        except UserError as error:
+            if not leave_out:
+                raise
+            rows.append({"file": str(file), "error": str(error)})
+            continue
         with disk_errors(place, "try again"):
             place.mkdir(parents=True, exist_ok=True)
         save(place / f"{name}.npz", _packed(found, predictor.classes))

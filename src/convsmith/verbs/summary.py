@@ -25,7 +25,7 @@ SHAPE: Shape = (3, 32, 32)
 def summary(
     model: Any = None,
     shape: Shape | None = None,
-    num_classes: int = 10,
+    num_classes: int | None = None,
     *,
     recipe: RecipeWords = None,
     set: Overrides = (),
@@ -37,7 +37,7 @@ def summary(
             name of a net in the catalogue; None takes the net that the recipe names.
         shape: of an image, (C, H, W); None takes that of the run, for a net by name 3 channels and
             ``data.size``, else 32.
-        num_classes: of a net by name.
+        num_classes: of a net by name; None takes 10.
         recipe: whose net and ``data.size`` are taken, as in :func:`convsmith.train`.
         set: overrides such as ``"model.vgg16.norm=batch"``. After a run or a file they change its net's
             options: what is counted is the net that they would make, for the run's classes and images.
@@ -67,9 +67,11 @@ def _why(net: nn.Module, shape: Shape, error: str) -> str:
 
 
 def _net(
-    model: Any, shape: Shape | None, num_classes: int, recipe: RecipeWords, overrides: Overrides
+    model: Any, shape: Shape | None, num_classes: int | None, recipe: RecipeWords, overrides: Overrides
 ) -> tuple[nn.Module, Shape]:
     if isinstance(model, nn.Module):
+        if num_classes is not None:
+            raise UserError("a module has its own outputs; leave out the number of classes")
         if recipe is not None or overrides:
             raise UserError("a module's layers are what they are; `set` and `recipe` go with a net by name")
         if shape is None:
@@ -79,7 +81,9 @@ def _net(
         kinds = "a name in the catalogue, a torch module or a run"
         expect("model", model, (str, os.PathLike, type(None)), kinds)
         if model is None or not Path(model).expanduser().exists():
-            return _by_name(model, shape, num_classes, recipe, overrides)
+            return _by_name(model, shape, num_classes or 10, recipe, overrides)
+    if num_classes is not None:
+        raise UserError(f"{_name(model)} has its own classes; leave out the number of classes")
     if recipe is not None:
         raise UserError(f"{_name(model)} has a net already; name the run or a `recipe`, not both")
     predictor = model if isinstance(model, Predictor) else load(model)
