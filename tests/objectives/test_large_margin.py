@@ -130,7 +130,7 @@ def test_trains_through_the_loop(images, tmp_path) -> None:  # type: ignore[no-u
         set=[
             "model.resnet20.width=8",
             "objective={large_margin: {m: 2}, center: {weight: 0.01}}",
-            "train.epochs=20",
+            "train.epochs=30",
             "data.batch_size=16",
         ],
     )

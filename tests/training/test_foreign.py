@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from convsmith import catalog
 from convsmith.errors import UserError
 from convsmith.training import foreign
-from convsmith.training.foreign import named, opened, unsaid
+from convsmith.training.foreign import opened, unsaid
+from convsmith.training.foreign_names import _prefixes, named
 
 
 @pytest.fixture(scope="module")
@@ -244,9 +245,9 @@ def test_classes_beside_the_weights(tmp_path: Path, beside: dict[str, object], c
 def test_an_average_is_a_whole_word_of_a_name() -> None:
     own = {"fc.weight": torch.ones(1)}
     both = {"main.fc.weight": torch.ones(1), "semantic.fc.weight": torch.ones(1)}
-    assert foreign._prefixes(both, own) == ["main.", "semantic."]
+    assert _prefixes(both, own) == ["main.", "semantic."]
     averaged = {"net.fc.weight": torch.ones(1), "model_ema.fc.weight": torch.ones(1)}
-    assert foreign._prefixes(averaged, own)[0] == "model_ema."
+    assert _prefixes(averaged, own)[0] == "model_ema."
 
 
 def test_fully_connected_layers_that_are_convolutions_elsewhere() -> None:
@@ -258,7 +259,7 @@ def test_fully_connected_layers_that_are_convolutions_elsewhere() -> None:
     ours.get_classifier = lambda: ours[3]  # type: ignore[attr-defined]
     names = {"0": "a", "2": "b", "3": "c"}
     state = {f"{names[k.split('.')[0]]}.{k.split('.')[1]}": v for k, v in theirs.state_dict().items()}
-    found, _ = foreign.named(foreign.Foreign(state), ours, "file")
+    found, _ = named(foreign.Foreign(state), ours, "file")
     ours.load_state_dict(found)
     images = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(ours(images), theirs(images))

@@ -187,6 +187,16 @@ def _head(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choic
     return [Choice("train.head_first", True, why)]
 
 
+def _statistics(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:
+    """Statistics of batch normalizations stay the source's where a solved classifier depends on them."""
+    if recipe.train.frozen_statistics is not None or not recipe.train.head_first:
+        return []
+    if rate.tuned(recipe) in (None, "head"):
+        return []
+    why = "the classifier is solved on features by the statistics that the net was trained with"
+    return [Choice("train.frozen_statistics", True, why)]
+
+
 def _epochs(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:
     """Number of epochs: about 4,000 updates from scratch, 600 when fine-tuning, within limits."""
     if "epochs" in recipe.train.model_fields_set:
@@ -287,9 +297,10 @@ RULES: tuple[Rule, ...] = (
     _model,
     _augment,
     strategy.choose,
+    _head,
+    _statistics,
     _optimizer,
     _uneven,
-    _head,
     _epochs,
     _defaults,
     _targets,

@@ -22,6 +22,9 @@ WHY_TRAINED = {
 }
 # Of Adam, for many layers without normalization: at its authors' 0.001 VGG-16 and GoogLeNet learn nothing.
 DEEP = 3e-4
+# Of sgd below a solved classifier, where no batch statistics bound the steps; see docs/training.md.
+FROZEN = 0.003
+WHY_FROZEN = "trained weights below a solved classifier, without batch statistics that would bound the steps"
 NOTES = "the weights are trained already: at most 0.0001 (study notes, chapter 10)"
 
 
@@ -30,6 +33,8 @@ def choose(name: str, recipe: Recipe, dataset: Dataset, source: Source | None) -
     if tuned(recipe) == "head":
         return _of_head(source) if name == "sgd" else None
     if is_trained(recipe, source):
+        if name == "sgd" and recipe.train.frozen_statistics:
+            return FROZEN, WHY_FROZEN
         return (TRAINED[name], WHY_TRAINED.get(name, NOTES)) if name in TRAINED else None
     if name == "adam" and optimizer(recipe, dataset, source)[0] == "adam":
         return DEEP, "many layers without normalization: a third of the authors' 0.001"

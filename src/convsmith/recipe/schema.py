@@ -109,6 +109,8 @@ class Train(Strict):
     ``start_from`` is a run, a file or ``timm:NAME``; ``none`` begins with random weights. ``minutes`` is the
     time that the training may take on this machine. With ``head_first`` a new classifier is solved in closed
     form, on features that are computed once, before the ``epochs`` of training, which may be 0 then.
+    With ``frozen_statistics`` batch normalizations use the statistics that the net was trained with, and
+    don't count on.
     ``validate_every`` is a number of batches: validation images are evaluated so often within an epoch too,
     and the best net so far is kept. An epoch's row of metrics.csv stays that of its end.
     ``choose_by`` is the figure of the validation images by which the kept epoch is chosen.
@@ -121,6 +123,7 @@ class Train(Strict):
     start_from: Path | None = None
     finetune: Annotated[Section, Kind("finetuning")] | None = None
     head_first: bool = False
+    frozen_statistics: bool | None = None
     resize_weights: Annotated[Literal["interpolate", "new", "fully_convolutional"], Formerly("refit")] = (
         "interpolate"
     )

@@ -25,7 +25,7 @@ from convsmith.nn.normalizer import Normalizer
 from convsmith.nn.probe import blank, probe
 from convsmith.nn.traced import Traced
 from convsmith.recipe import Recipe, Section
-from convsmith.training import foreign
+from convsmith.training import foreign, foreign_names
 from convsmith.training.transfer import changes, copy_weights_, head_finding, swapped
 
 # Arguments of a net that follow from the data.
@@ -239,7 +239,7 @@ def _sourced(recipe: Recipe, dataset: Dataset, source: str) -> Initial:
     if opened is None:
         found = foreign.opened(place)
         classes = found.classes
-        tensors, named = foreign.named(found, model, shown(place))
+        tensors, named = foreign_names.named(found, model, shown(place))
     else:
         classes = tuple(opened.classes)
         tensors = dict(opened.pipeline.state_dict())

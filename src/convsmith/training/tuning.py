@@ -14,10 +14,33 @@ from convsmith.data.scan import Track
 from convsmith.errors import UserError
 from convsmith.nn.folding import folded
 from convsmith.nn.stages import stages
-from convsmith.recipe import Plan
+from convsmith.recipe import Plan, Section
 from convsmith.training import features
 from convsmith.training.finetune import Head, freezer, groups
 from convsmith.training.task import Task
+
+
+def with_frozen_statistics(
+    model: nn.Module, freeze: Callable[[float], None] | None
+) -> Callable[[float], None]:
+    """What is to be called at an epoch's start so that batch normalizations don't count on.
+
+    Batch statistics differ from those that a net was trained with: its features, and the answers of a
+    classifier that was solved on them, are others from the first batch on.
+
+    Args:
+        model: the net.
+        freeze: what is called there already.
+    """
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+
+    def still(passed: float) -> None:
+        if freeze is not None:
+            freeze(passed)
+        for layer in norms:
+            layer.eval()
+
+    return still
 
 
 class Tuning:
@@ -34,9 +57,14 @@ class Tuning:
         self.fabric = fabric
         self.freeze: Callable[[float], None] | None = None
         self.technique: Any = None
-        if recipe.train.finetune is None:
-            return
-        self.technique = catalog.build("finetuning", recipe.train.finetune)
+        if recipe.train.finetune is not None:
+            self._by_stages(recipe.train.finetune)
+        if recipe.train.frozen_statistics:
+            self.freeze = with_frozen_statistics(model, self.freeze)
+
+    def _by_stages(self, section: Section) -> None:
+        dataset, model, fabric = self.dataset, self.model, self.fabric
+        self.technique = catalog.build("finetuning", section)
         self.stages = stages(model, (dataset.channels, dataset.size, dataset.size))
         self.paces = self.technique(len(self.stages))
         wakes = any(0 < pace.start < 1 for pace in self.paces)
