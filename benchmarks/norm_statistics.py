@@ -1,6 +1,6 @@
 """What becomes of a solved classifier while the net below it is tuned, by what batch norms use.
 
-    python benchmarks/statistics.py SOURCES --work WORK
+    python benchmarks/norm_statistics.py SOURCES --work WORK
 
 SOURCES as for defaults.py. All layers of EfficientNet-Lite0 at 96 pixels, the classifier solved first, 8 epochs
 of batches of 32, augmented as the advice chooses.
@@ -59,7 +59,7 @@ def main() -> None:
             way = f"{'frozen' if frozen else 'batch'} {rate:g}"
             rows.setdefault(name, {})[way] = found = trained(data, given.work / "run", frozen, rate)
             print(name, way, [round(value, 2) for value in found["val"]], found["test"], flush=True)
-            keep("statistics", {"epochs": EPOCHS, "seed": 0, "sets": rows})
+            keep("norm_statistics", {"epochs": EPOCHS, "seed": 0, "sets": rows})
 
 
 if __name__ == "__main__":
