@@ -2,8 +2,8 @@
 
     python benchmarks/norm_statistics.py SOURCES --work WORK
 
-SOURCES as for defaults.py. All layers of EfficientNet-Lite0 at 96 pixels, the classifier solved first, 8 epochs
-of batches of 32, augmented as the advice chooses.
+SOURCES as for defaults.py. All layers of EfficientNet-Lite0 at 96 pixels, the classifier solved first, 8
+epochs of batches of 32, augmented as the advice chooses.
 """
 
 from __future__ import annotations

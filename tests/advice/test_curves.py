@@ -61,6 +61,16 @@ def names(e: Evidence) -> list[str]:
     return [finding.name for finding in diagnose(e)]
 
 
+def test_channels_that_were_dead_before_are_not_this_trainings() -> None:
+    dead = {"dead": {"act": [0.52] * 12}}
+    assert "dead_units" in names(evidence(health=dead))
+    assert "dead_units" not in names(evidence(health={**dead, "first_dead": {"act": [0.54]}}))
+    worse = {"dead": {"act": [0.9] * 12}, "first_dead": {"act": [0.3]}}
+    (finding,) = [own for own in diagnose(evidence(health=worse)) if own.name == "dead_units"]
+    assert "90% of the channels of act" in finding.seen
+    assert "30% before the training" in finding.seen
+
+
 def test_a_healthy_training_has_no_findings() -> None:
     assert names(evidence()) == []
 

@@ -109,6 +109,14 @@ def test_a_rate_that_explodes_is_lowered_until_it_doesnt(tmp_path: Path) -> None
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4], "nothing is left of what exploded"
 
 
+def test_small_data_are_watched_too(images: Path, tmp_path: Path) -> None:
+    """Two batches an epoch: no look at every tenth batch of the first epoch would ever come."""
+    words = ["optimizer.sgd.lr=50", "train.epochs=3", "train.auto=true", "model.resnet20.width=4"]
+    found = cs.train(images, out=tmp_path / "run", set=words)
+    assert [finding["name"] for finding in found["findings"]].count("restarted") >= 1
+    assert recipes.load(tmp_path / "run/recipe.yaml").optimizer["sgd"]["lr"] <= 5.1
+
+
 def test_without_auto_it_says_so(tmp_path: Path) -> None:
     words = ["data.size=16", "optimizer.sgd.lr=20", "train.epochs=2", "train.device=cpu"]
     with pytest.raises(cs.UserError, match="the learning rate is probably too high"):

@@ -133,3 +133,12 @@ def test_weights_in_the_cache_are_taken(
     assert "Learning curves" not in page
     assert cs.diagnose(tmp_path / "run")["healthy"]
     assert [row["epoch"] for row in RunDirectory(tmp_path / "run").read_metrics()] == [0]
+
+
+def test_one_image_a_class_is_too_few_to_ask_and_enough_to_train(tmp_path: Path) -> None:
+    """No class has two training images: nothing is measured, and the classifier alone is solved."""
+    make_images(tmp_path / "data", classes=4, images=2, size=64)
+    run = cs.train(tmp_path / "data", out=tmp_path / "run", progress=False)
+    recipe = (tmp_path / "run/recipe.yaml").read_text()
+    assert run["best_epoch"] == 0
+    assert "no probe can say how similar" in " ".join(recipe.replace("#", " ").split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,29 @@ def test_the_training_begins_with_the_solved_classifier(tuned: Path) -> None:
     rows = RunDirectory(tuned).read_metrics()
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     assert rows[0]["train_loss"] < 0.5 * math.log(3)
-    assert rows[1]["train_loss"] < math.log(3), "a fresh classifier would begin there"
+    assert rows[1]["train_loss"] == pytest.approx(rows[0]["train_loss"], rel=1e-3), "by the same statistics"
+    assert rows[1]["val_loss"] == pytest.approx(rows[0]["val_loss"], rel=1e-3)
     assert rows[0]["val_accuracy"] > 1 / 3
+
+
+def test_batch_norms_of_the_batch_lose_it(source: Path, images: Path, tmp_path: Path) -> None:
+    """Why the statistics stay: with those of each batch the solved classifier answers otherwise."""
+    words = [*WORDS[1:], "data.size=8", "train.finetune=all_stages", "optimizer.sgd.lr=1e-9"]
+    both = [
+        cs.train(images, out=tmp_path / str(frozen), start_from=str(source), epochs=1, set=[*words, word])
+        for frozen, word in ((True, "train.epochs=1"), (False, "train.frozen_statistics=false"))
+    ]
+    recipe = (tmp_path / "True" / "recipe.yaml").read_text()
+    assert re.search(
+        r"frozen_statistics: true +# the classifier is solved on features by the statist", recipe
+    )
+    first = [RunDirectory(run.path).read_metrics() for run in both]
+    assert first[1][1]["train_loss"] > 1.2 * first[0][1]["train_loss"]
+    # What is counted in training is the source's still, and the layers learn all the same.
+    before, after = cs.load(source).module.state_dict(), cs.load(both[0]).module.state_dict()
+    for key in before:
+        if "running_" in key:
+            assert after[key].equal(before[key]), key
 
 
 def test_the_classifier_is_the_ridge_regression_on_the_nets_features(

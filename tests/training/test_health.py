@@ -66,6 +66,16 @@ def test_losses_gradients_and_answers(images: Path, tmp_path: Path) -> None:
     assert e.rows[0]["train_loss"] == pytest.approx(sum(losses[:4]) / 4, rel=1e-3)
 
 
+def test_what_was_dead_in_the_source_is_noted_before_the_training(images: Path, tmp_path: Path) -> None:
+    cs.train(images, out=tmp_path / "source", set=[*WORDS, "train.epochs=1"])
+    words = [*WORDS, "train.epochs=2", "train.finetune=all_stages"]
+    cs.train(images, out=tmp_path / "run", start_from=tmp_path / "source", set=words)
+    fresh, tuned = (gather(RunDirectory(tmp_path / name)).health for name in ("source", "run"))
+    assert "first_dead" not in fresh
+    assert set(tuned["first_dead"]) == set(tuned["dead"])
+    assert all(len(values) == 1 for values in tuned["first_dead"].values())
+
+
 def test_a_failed_training_leaves_its_steps(images: Path, tmp_path: Path) -> None:
     words = [*WORDS, "optimizer.sgd.lr=1e6", "train.epochs=3"]
     with pytest.raises(cs.UserError, match="the loss became"):
