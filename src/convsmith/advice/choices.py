@@ -88,10 +88,16 @@ def _places(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Cho
 
 
 def _sizes(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:
-    """Sides of the images in pixels: as the net reads them, and as they are stored if that differs."""
+    """Sides of the images in pixels, as the net reads them and as they are stored, and how they get there."""
     why = dataset.reasons.get("data.size", "")
     stored = dataset.stored if dataset.stored != dataset.size else None
-    return [Choice("data.size", dataset.size, why), Choice("data.stored", stored)]
+    fit, levels = dataset.reasons.get("data.fit", ""), dataset.reasons.get("data.levels", "")
+    return [
+        Choice("data.size", dataset.size, why),
+        Choice("data.stored", stored),
+        Choice("data.fit", dataset.fit, fit),
+        *([Choice("data.levels", dataset.levels, levels)] if dataset.levels is not None else []),
+    ]
 
 
 def _batch_size(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:

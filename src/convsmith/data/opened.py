@@ -16,7 +16,8 @@ from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data import builtin, degrade, layout, targets
 from convsmith.data.dataset import Dataset
-from convsmith.data.decoded import Once, decoded, here, room_for_contents
+from convsmith.data.decoded import Once, decoded, here, levels_of, room_for_contents
+from convsmith.data.fit import chosen_fit, shape_findings
 from convsmith.data.layout import Item
 from convsmith.data.moments import measure
 from convsmith.data.scan import (
@@ -69,8 +70,12 @@ def open_data(
     rows, broken = once(lambda: scan(items, track, contents))
     _refuse_empty(rows, broken, root)
     reasons: dict[str, str] = {}
-    size = section.size or common_size([header for _, header in rows], reasons, enlarged)
-    stored = section.stored or side_of_store(section, size, [header for _, header in rows])
+    headers = [header for _, header in rows]
+    shapes = [(header.width, header.height) for header in headers]
+    fit = section.fit or chosen_fit(shapes, reasons)
+    levels = section.levels or levels_of(rows, reasons, once)
+    size = section.size or common_size(headers, reasons, enlarged, fit)
+    stored = section.stored or side_of_store(section, size, headers, fit)
     if stored < size:
         raise UserError(f"data.stored={stored} is less than the size, {size}; leave it out, or raise it")
     channels = 1 if all(header.mode in GREY_MODES for _, header in rows) else 3
@@ -78,6 +83,8 @@ def open_data(
         rows,
         size=stored,
         channels=channels,
+        fit=fit,
+        levels=levels,
         memory=section.memory_share,
         disk=section.disk_share,
         workers=section.workers,
@@ -109,6 +116,8 @@ def open_data(
             *_empty_findings(root, found),
             *duplicate_findings([row for row in split if row[0].split]),
             *_tiny_findings(split),
+            *shape_findings(shapes, fit),
+            *store.findings,
             *made,
         ],
         reasons=reasons,
@@ -119,6 +128,8 @@ def open_data(
         stored=stored,
         sides=_sides([header for _, header in rows]),
         left_out=[file.path for file in broken],
+        fit=fit,
+        levels=levels,
     )
     dataset.normalizer = once(lambda: measure(dataset.train, section.normalize))
     return dataset
@@ -150,7 +161,13 @@ def open_items(
     contents = room_for_contents()
     rows, broken = scan(items, track, contents)
     store, good, damaged = decoded(
-        rows, size=signature.stored, channels=signature.channels, kept=contents, track=track
+        rows,
+        size=signature.stored,
+        channels=signature.channels,
+        fit=signature.fit,
+        levels=signature.levels,
+        kept=contents,
+        track=track,
     )
     if not good:
         first = f": {shown(broken[0].path)}: {broken[0].reason}" if broken else ""
@@ -167,13 +184,15 @@ def open_items(
         channels=signature.channels,
         normalizer=normalizer or _as_it_is(signature.channels),
         fingerprint="",
-        findings=broken_findings([*broken, *damaged]),
+        findings=[*broken_findings([*broken, *damaged]), *store.findings],
         columns=list(signature.columns),
         encoding=encoding,
         cost_classes=list(cost_classes) if known else [],
         stored=signature.stored,
         sides=_sides([header for _, header in rows]),
         left_out=[file.path for file in broken],
+        fit=signature.fit,
+        levels=signature.levels,
     )
 
 

@@ -32,6 +32,7 @@ class ScoreMap:
         offset: center of the first place, (y, x); a pixel's center is at a half.
         window: pixels that the net was trained on, around each center.
         full: height and width of the file's picture, upright.
+        padded: whether it lies in the middle of a square, with bands beside it.
     """
 
     scores: npt.NDArray[np.float32]
@@ -40,6 +41,7 @@ class ScoreMap:
     offset: tuple[float, float]
     window: int
     full: tuple[int, int]
+    padded: bool = False
 
     @property
     def best(self) -> tuple[int, int, int]:
@@ -48,9 +50,21 @@ class ScoreMap:
         row, column = np.unravel_index(self.scores[own].argmax(), self.scores.shape[1:])
         return own, int(row), int(column)
 
+    @property
+    def scale(self) -> float:
+        """Pixels of the file's picture in one of ``pixels``; downward, where it was squeezed."""
+        return (max(self.full) if self.padded else self.full[0]) / self.pixels.shape[0]
+
     def center(self, row: int, column: int) -> tuple[float, float]:
         """The middle of a place in pixels of the file's picture, (y, x)."""
         places = [first + step * n for first, step, n in zip(self.offset, self.stride, (row, column))]
+        if self.padded:
+            side = max(self.full)
+            y, x = (
+                min(max(place * side / shown - (side - own) / 2, 0), own)
+                for place, own, shown in zip(places, self.full, self.pixels.shape)
+            )
+            return y, x
         y, x = (place * own / shown for place, own, shown in zip(places, self.full, self.pixels.shape))
         return y, x
 
@@ -118,7 +132,8 @@ class Slider:
             for span, places, long in zip(spans, scores.shape[1:], pixels.shape)
         ]
         (y, x), (top, left) = ((axes[0][n], axes[1][n]) for n in (0, 1))
-        return ScoreMap(scores, pixels, (y, x), (top, left), size, full)
+        padded = self.predictor.signature.fit == "pad"
+        return ScoreMap(scores, pixels, (y, x), (top, left), size, full, padded)
 
     def _spans(self, image: Tensor) -> tuple[Span | None, Span | None]:
         field = fields(self.net, [""], image).get("")
