@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from convsmith.findings import Finding
 
@@ -18,6 +19,8 @@ Bytes = npt.NDArray[np.uint8]
 Fit = Literal["crop", "pad", "squash"]
 # Of the bands: the middle of all values, where a picture's own color is unknown.
 BAND = 128
+# Pixels from which on a picture is resized one color at a time.
+HUGE = 1 << 24
 # Share of the images that the center square leaves out, from which on it isn't cut out; and from which on it
 # is said.
 MUCH, SOME = 0.5, 0.35
@@ -60,9 +63,19 @@ def resized(pixels: Bytes, height: int, width: int) -> Bytes:
     pixels = np.ascontiguousarray(pixels)
     if pixels.shape[:2] == (height, width):
         return pixels
+    if pixels.shape[0] * pixels.shape[1] > HUGE:
+        return _plane_by_plane(pixels, height, width)
     planes = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
     found = F.interpolate(planes, (height, width), mode="bilinear", antialias=True)
     return np.ascontiguousarray(found[0].permute(1, 2, 0).numpy())
+
+
+def _plane_by_plane(pixels: Bytes, height: int, width: int) -> Bytes:
+    """The same by Pillow, within one level: torch takes four bytes for each pixel's color on the way."""
+    planes = (Image.fromarray(np.ascontiguousarray(pixels[:, :, c])) for c in range(pixels.shape[2]))
+    return np.stack(
+        [np.asarray(plane.resize((width, height), Image.Resampling.BILINEAR)) for plane in planes], axis=2
+    )
 
 
 def outside(shapes: Sequence[tuple[int, int]]) -> float:
@@ -102,8 +115,8 @@ def shape_findings(shapes: Sequence[tuple[int, int]], fit: Fit) -> list[Finding]
     typical = statistics.median(max(shape) / min(shape) for shape in shapes)
     return [
         Finding(
-            seen=f"{lost:.0%} of the images lies outside the center square that the net sees (half of them are "
-            f"{typical:.2g}:1 or longer)",
+            seen=f"{lost:.0%} of the images lies outside the center square that the net sees (half of them "
+            f"are {typical:.2g}:1 or longer)",
             means="what is to be seen there alone can't be learned, or found later",
             change="`data.fit=squash` shows whole images squeezed, `data.fit=pad` with bands beside them",
             why="a net learns from what it is shown",

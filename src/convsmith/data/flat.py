@@ -58,8 +58,8 @@ def flat_findings(
     are = "image is" if len(some) == 1 else "images are"
     return [
         Finding(
-            seen=f"{len(some):,} of {len(rows):,} {are} as good as one flat color{where} (their brightest and "
-            f"darkest pixels differ by at most {max(faint.values())} of 255): {names}{more}; {said}",
+            seen=f"{len(some):,} of {len(rows):,} {are} as good as one flat color{where} (their brightest "
+            f"and darkest pixels differ by at most {max(faint.values())} of 255): {names}{more}; {said}",
             means="the net can learn nothing from them, whatever its rate",
             change=change,
             why="without differences there is nothing to tell classes apart by",
@@ -70,7 +70,8 @@ def flat_findings(
 
 
 def _cause(item: Item, header: Header, options: Mapping[str, Any]) -> str:
-    channels, fit = options["channels"], options.get("fit", "crop")
+    channels = 1 if header.mode.startswith("I") else options["channels"]
+    fit = options.get("fit", "crop")
     levels = options.get("levels", WIDE)
     try:
         pixels, _ = whole(item.path, lambda own: own, channels, "crop", levels)

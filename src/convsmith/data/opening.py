@@ -44,7 +44,7 @@ def stream(path: Path) -> Iterator[IO[bytes]]:
         Unread: if it is no regular file: a pipe would be waited for, a device never ends.
         OSError: if it can't be opened.
     """
-    _regular(os.stat(path).st_mode, path)
+    _regular(path.stat().st_mode, path)
     # Should a pipe have come in its place: without this, opening it would wait for a writer.
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(number, "rb") as file:
@@ -60,6 +60,25 @@ def _regular(mode: int, path: Path) -> None:
         raise Unread(f"not a regular file: {what}; delete it, or put an image file in its place")
 
 
+class _Bounded:
+    """A file that ends the search for a picture's header after so many reads, each of which may be a byte."""
+
+    MOST = 100_000
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.left: float = self.MOST
+
+    def read(self, *size: int) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise SyntaxError("no header within reach")
+        return self._file.read(*size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 def opened(file: IO[bytes]) -> Image.Image:
     """Open a picture's header; what Pillow makes of its pixels is asked for later.
 
@@ -69,10 +88,13 @@ def opened(file: IO[bytes]) -> Image.Image:
     """
     head = file.read(kinds.HEAD)
     file.seek(0)
+    bounded = _Bounded(file)
     try:
-        image = _identified(file, head)
-    except UnidentifiedImageError:
+        # mypy: it answers as its file does.
+        image = _identified(bounded, head)  # type: ignore[arg-type]
+    except (UnidentifiedImageError, SyntaxError):
         raise Unread(kinds.unread(head)) from None
+    bounded.left = float("inf")
     if image.format == "TIFF":
         _refuse_raw(image)
     if image.format in _GREEDY and _length(file) > _GREEDIEST:
@@ -113,7 +135,9 @@ def _refuse_raw(image: Image.Image) -> None:
     tags: Any = getattr(image, "tag_v2", {})
     small = isinstance(tags.get(_SUBFILE), int) and tags.get(_SUBFILE) & 1
     if _DNG in tags or (_SUB_IFDS in tags and small):
-        kind = "camera RAW (DNG)" if _DNG in tags else "camera RAW, or another TIFF that begins with a preview"
+        kind = (
+            "camera RAW (DNG)" if _DNG in tags else "camera RAW, or another TIFF that begins with a preview"
+        )
         raise Unread(f"not an image that is read: {kind}; export it as PNG or JPEG")
 
 
@@ -191,6 +215,8 @@ def _bare_png(content: bytes) -> bytes | None:
     while at + 12 <= len(content):
         length = int.from_bytes(content[at : at + 4], "big")
         kind, chunk = content[at + 4 : at + 8], content[at : at + 12 + length]
+        if not kind.isalpha():
+            break
         if kind in _NEEDED:
             kept.append(chunk)
         else:

@@ -97,7 +97,7 @@ def decode(
     """
     with quiet:
         pixels = _read(source, channels, levels, lambda full: least_of(full, size, fit))
-    return fitted(pixels, size, fit)
+    return in_channels(fitted(pixels, size, fit), channels)
 
 
 def pixels_of(
@@ -120,7 +120,7 @@ def pixels_of(
     (4, 4, 3)
     """
     with quiet:
-        return fitted(_in_memory(picture, channels, levels), size, fit)
+        return in_channels(fitted(_in_memory(picture, channels, levels), size, fit), channels)
 
 
 def whole(
@@ -156,9 +156,14 @@ def whole(
     own = max(full) if fit == "pad" else min(full)
     wanted = shorter(own)
     if fit != "crop":
-        return fitted(pixels, wanted, fit), full
+        return in_channels(fitted(pixels, wanted, fit), channels), full
     height, width = (round(side * wanted / own) for side in full)
-    return resized(pixels, height, width), full
+    return in_channels(resized(pixels, height, width), channels), full
+
+
+def in_channels(pixels: Bytes, channels: int) -> Bytes:
+    """A grey picture (H, W, 1) as (H, W, channels); others as they are."""
+    return pixels if pixels.shape[2] == channels else pixels.repeat(channels, axis=2)
 
 
 def measured(source: Path) -> tuple[int, int, int, int]:
@@ -171,7 +176,7 @@ def measured(source: Path) -> tuple[int, int, int, int]:
         image = _opened(file)
         if is_color(image):
             image.load()
-            upper = max(int(band[1]) for band in image.getextrema()[:3])  # type: ignore[index,arg-type]
+            upper = max(int(band[1]) for band in image.getextrema()[:3])  # type: ignore[index]
             if upper >= 128:  # all 16 bits are used, and their range is known without the lower ones
                 return 0, 0, WIDE[1], WIDE[1]
             low = _lower(file)
@@ -311,7 +316,7 @@ def _strips(image: Image.Image) -> Iterator[Image.Image]:
 def _converted(
     image: Image.Image, channels: int, levels: Levels | None, low: Image.Image | None = None
 ) -> Bytes:
-    """With 8 bits, in the channels asked for: (H, W, channels).
+    """With 8 bits, in the channels asked for, or one where they would be alike: (H, W, channels).
 
     ``low`` holds the lower 8 of 16 bits a color.
     """
@@ -322,7 +327,7 @@ def _converted(
             levels = of_all([extremes(values(strip, *manner)) for strip in _strips(image)])
         grey = np.empty((image.height, image.width, 1), np.uint8)
         _fill(grey, (eight(values(strip, *manner), levels)[:, :, None] for strip in _strips(image)))
-        return grey if channels == 1 else grey.repeat(3, axis=2)
+        return grey  # which becomes three colors when it is small
     mode = "L" if channels == 1 else "RGB"
     parts = _strips(image) if low is None else _colors(image, low, levels)
     if not image.has_transparency_data:
@@ -373,7 +378,8 @@ def _colors(image: Image.Image, low: Image.Image, levels: Levels | None) -> Iter
 
 
 def _wide(top: Image.Image, below: Image.Image) -> npt.NDArray[np.uint16]:
-    return np.asarray(top).astype(np.uint16) << 8 | np.asarray(below)
+    found: npt.NDArray[np.uint16] = np.asarray(top).astype(np.uint16) << 8 | np.asarray(below)
+    return found
 
 
 def _lower(file: IO[bytes]) -> Image.Image:

@@ -27,9 +27,9 @@ from torch.utils.data import DataLoader
 from convsmith.data.atomic import write
 from convsmith.data.builtin import cache_folder
 from convsmith.data.fit import Fit
-from convsmith.data.levels import WIDE, Levels
+from convsmith.data.levels import WIDE, Bytes, Levels
 from convsmith.data.opening import Unread
-from convsmith.data.picture import FAINT, Bytes, decode, sized, span
+from convsmith.data.picture import FAINT, decode, sized, span
 from convsmith.data.scan import Broken, Header, Kept, Track, no_track, parallel
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
@@ -142,7 +142,7 @@ class OnTheFly:
             pin_memory=torch.cuda.is_available(),
             collate_fn=_together,
         )
-        batches_of = iter(loader) if rows else iter(())
+        batches_of: Iterator[Tensor | str] = iter(loader) if rows else iter(())
         while True:
             try:
                 batch = next(batches_of, None)
@@ -166,6 +166,7 @@ def _together(images: Sequence[Tensor | str]) -> Tensor | str:
 def _of_workers(error: Exception) -> Exception:
     """What can be done where workers fail for want of memory; other errors as they are."""
     text = str(error)
+    files = "the workers that decode images may not open so many files"
     less = "take fewer (`data.workers=1`), none (`data.workers=0`)"
     if any(word in text for word in ("shared memory", "shm", "Bus error", "No space left")):
         return UserError(
@@ -175,7 +176,7 @@ def _of_workers(error: Exception) -> Exception:
     if "killed by signal" in text or "exited unexpectedly" in text:
         return UserError(f"a worker that decodes images was ended, mostly for want of memory; {less}")
     if "Too many open files" in text:
-        return UserError(f"the workers that decode images may not open so many files; {less}, or ulimit -n 4096")
+        return UserError(f"{files}; {less}, or ulimit -n 4096")
     return error
 
 
@@ -227,7 +228,13 @@ def open_store(
     paths = [path for path, _ in rows]
     # Lazy: nothing is decoded before a store asks for it.
     attempt = functools.partial(
-        _attempt, size=size, channels=channels, fit=fit, levels=levels, kept=kept, gate=Gate(free_memory() // 2)
+        _attempt,
+        size=size,
+        channels=channels,
+        fit=fit,
+        levels=levels,
+        kept=kept,
+        gate=Gate(free_memory() // 2),
     )
     decoding = parallel(attempt, rows, track, "Decoding", _threads(rows))
     shape = (len(rows), size, size, channels)
@@ -253,7 +260,9 @@ def open_store(
         findings.append(_not_cached(file.parent, error))
         # What was decoded until then is lost.
         decoding = parallel(attempt, rows, track, "Decoding", _threads(rows))
-    store = OnTheFly(paths, size, channels, workers if workers is not None else os.cpu_count() or 1, fit, levels)
+    store = OnTheFly(
+        paths, size, channels, workers if workers is not None else os.cpu_count() or 1, fit, levels
+    )
     store.findings = findings
     if known is not None:
         return store, list(known)
@@ -402,13 +411,17 @@ def _made(
         try:
             with open(partial, "wb") as stream:
                 stream.truncate(int(np.prod(shape, dtype=np.int64)))
-                if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and the process's end below
+                if hasattr(os, "posix_fallocate"):  # on a full disk an error, not a signal
                     os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
             pixels = np.memmap(partial, np.uint8, "r+", shape=shape)
             broken, faint = _fill(pixels, decoding)
             pixels.flush()
             # By row, since the same content may lie under another path next time.
-            notes = {"broken": [[b.row, b.reason] for b in broken], "faint": faint, "digest": _digest(partial)}
+            notes = {
+                "broken": [[b.row, b.reason] for b in broken],
+                "faint": faint,
+                "digest": _digest(partial),
+            }
             partial.replace(file)
             write(file.with_suffix(".json"), json.dumps(notes))
         finally:

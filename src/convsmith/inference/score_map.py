@@ -53,7 +53,8 @@ class ScoreMap:
     @property
     def scale(self) -> float:
         """Pixels of the file's picture in one of ``pixels``; downward, where it was squeezed."""
-        return (max(self.full) if self.padded else self.full[0]) / self.pixels.shape[0]
+        own = max(self.full) if self.padded else self.full[0]
+        return own / int(self.pixels.shape[0])
 
     def center(self, row: int, column: int) -> tuple[float, float]:
         """The middle of a place in pixels of the file's picture, (y, x)."""

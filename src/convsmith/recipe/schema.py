@@ -75,7 +75,6 @@ class Data(Strict):
     disk_share: Annotated[Share, Formerly("disk")] = 0.5
     workers: Annotated[int, Ge(0)] | None = None
 
-
     @field_validator("levels")
     @classmethod
     def _rising(cls, levels: tuple[int, int] | None) -> tuple[int, int] | None:

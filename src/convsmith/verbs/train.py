@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data.dataset import Dataset
+from convsmith.data.levels import WIDE
 from convsmith.data.scan import Track, no_track
 from convsmith.errors import Interrupted, UserError, expect, shown
 from convsmith.findings import Finding
@@ -249,7 +250,10 @@ def _resumed(
     strange = [word for word in given if not word.startswith("train.")]
     if strange:
         raise UserError(f"`resume` goes on with the run's own recipe; `{strange[0]}` would change it")
-    return recipe_of(data, None, None, run.recipe, overrides, options)
+    recipe = recipe_of(data, None, None, run.recipe, overrides, options)
+    # Runs from before there was a choice cut the center square out, and took 16 bits for what is deep.
+    before = {"fit": "crop", "levels": WIDE} if recipe.data.fit is None else {}
+    return recipe.changed({f"data.{key}": value for key, value in before.items()})
 
 
 def _concluded(run: RunDirectory, trained: Trained) -> dict[str, Any]:
