@@ -91,11 +91,18 @@ def _places(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Cho
 
 
 def _sizes(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:
-    """Sides of the images in pixels: as the net reads them, and as they are stored if that differs."""
+    """Sides of the images in pixels, as the net reads them and as they are stored, and how they get there."""
     why = dataset.reasons.get("data.size", "")
     stored = dataset.stored if dataset.stored != dataset.size else None
     group = Choice("data.group", dataset.group, dataset.reasons.get("data.group", ""))
-    return [Choice("data.size", dataset.size, why), Choice("data.stored", stored), group]
+    fit, levels = dataset.reasons.get("data.fit", ""), dataset.reasons.get("data.levels", "")
+    return [
+        Choice("data.size", dataset.size, why),
+        Choice("data.stored", stored),
+        Choice("data.fit", dataset.fit, fit),
+        *([Choice("data.levels", dataset.levels, levels)] if dataset.levels is not None else []),
+        group,
+    ]
 
 
 def _batch_size(recipe: Recipe, dataset: Dataset, source: Source | None) -> list[Choice]:

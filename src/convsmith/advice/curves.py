@@ -13,6 +13,7 @@ from collections.abc import Callable
 from convsmith.advice.evidence import Evidence
 from convsmith.advice.fitting import (
     collapse,
+    flat_images,
     label_noise,
     noisy_validation,
     over_fitting,
@@ -27,6 +28,7 @@ Rule = Callable[[Evidence], Finding | None]
 
 # From cause to consequence. Only the first that applies is reported, since it may have caused the others.
 CAUSES: tuple[Rule, ...] = (
+    flat_images,
     exploding_gradients,
     vanishing_gradients,
     too_much_regularization,

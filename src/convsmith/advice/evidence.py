@@ -39,6 +39,7 @@ class Evidence:
             measured.
         counts: images by split and class.
         kept: the run's folder, if it holds a net that a training can go on from.
+        flat: how many of the images are as good as one flat color.
     """
 
     recipe: Plan
@@ -47,6 +48,7 @@ class Evidence:
     health: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     kept: str | None = None
+    flat: int = 0
 
     def column(self, name: str) -> list[float]:
         """One column of metrics.csv."""
@@ -237,12 +239,13 @@ def gather(run: RunDirectory) -> Evidence:
     # Epoch 0 is a classifier that was solved, not trained: no part of a curve.
     rows = [row for row in rows if row["epoch"] >= 1]
     health = _read(run.health, lambda: _health(run))
-    counts = run.read_json(run.data)["counts"]
+    data = run.read_json(run.data)
+    counts = data["counts"]
     if rows and "val_accuracy" in rows[0]:
         # All validation images are looked at in each epoch; earlier versions asked a sample once more.
         health.setdefault("right", {})["val"] = [row["val_accuracy"] for row in rows]
     kept = str(run.path.absolute()) if run.weights.exists() and run.model.exists() else None
-    return Evidence(recipes.load_plan(run.recipe), rows, steps, health, counts, kept)
+    return Evidence(recipes.load_plan(run.recipe), rows, steps, health, counts, kept, data.get("flat", 0))
 
 
 def _read(file: Path, reader: Callable[[], T]) -> T:

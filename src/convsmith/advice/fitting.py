@@ -33,6 +33,8 @@ KNOWN, LEFT, TOGETHER = 0.72, 0.4, 0.06
 # Share of wrong labels that can be told, and share of the errors in which the net must be sure of another
 # class.
 NOISE, DOUBTED = 0.05, 0.5
+# Share of images of one flat color that spoils a training.
+FLAT = 0.3
 FITTING = "study notes, chapter 9, on validation curves"
 
 
@@ -64,6 +66,21 @@ def too_much_regularization(e: Evidence) -> Finding | None:
         source=FITTING,
         set=change,
         epochs=(1, len(e.rows)),
+    )
+
+
+def flat_images(e: Evidence) -> Finding | None:
+    """Most images are as good as one flat color: whatever the curves say, that is why."""
+    number = sum(map(e.images, e.counts))
+    if not number or e.flat < FLAT * number:
+        return None
+    return Finding(
+        name="flat_images",
+        seen=f"{e.flat:,} of {number:,} images are as good as one flat color, as the net reads them",
+        means="nothing can be learned from them, whatever the rate and the net",
+        change="look at them; `advise` and data.json say why they are so, and what helps",
+        why="without differences there is nothing to tell classes apart by",
+        source="data.json",
     )
 
 

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from convsmith import catalog
 from convsmith.data.batches import Split
+from convsmith.data.fit import Fit
 from convsmith.data.item import Item
+from convsmith.data.levels import WIDE, Levels
 from convsmith.data.moments import covariance
 from convsmith.data.pixels import Resized, Store
 from convsmith.data.signature import Signature
@@ -57,6 +59,9 @@ class Dataset:
     digests: list[str] = field(default_factory=list)
     # What was kept on one side of the split, as ``data.group`` says it.
     group: str = "none"
+    # How images are made square, and which values of more than 8 bits become 0 and 255.
+    fit: Fit = "crop"
+    levels: Levels | None = WIDE
 
     @property
     def kind(self) -> str:
@@ -76,6 +81,8 @@ class Dataset:
             None if own is None else catalog.describe(own),
             None if own is None else own.state(),
             None if self.costs is None else tuple(map(tuple, self.costs.tolist())),
+            self.fit,
+            self.levels,
         )
 
     def values(self, name: str) -> Tensor:
@@ -148,7 +155,10 @@ class Dataset:
             "size": self.size,
             "stored": self.stored,
             "channels": self.channels,
+            "fit": self.fit,
+            "levels": None if self.levels is None else list(self.levels),
             "pixels": self.store.where,
+            "flat": len(self.store.faint),
             "fingerprint": self.fingerprint,
             "findings": [finding.as_dict() for finding in self.findings],
         }

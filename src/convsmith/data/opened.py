@@ -16,8 +16,9 @@ from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data import builtin, degrade, layout, remarks, table, targets
 from convsmith.data.dataset import Dataset
-from convsmith.data.decoded import Once, decoded, here, room_for_contents
+from convsmith.data.decoded import Once, decoded, here, levels_of, room_for_contents
 from convsmith.data.division import divide
+from convsmith.data.fit import chosen_fit, shape_findings
 from convsmith.data.item import Item
 from convsmith.data.moments import measure
 from convsmith.data.scan import (
@@ -73,8 +74,12 @@ def open_data(
     rows, broken = once(lambda: scan(items, track, contents))
     remarks.refuse_empty(rows, broken, root)
     reasons: dict[str, str] = {}
-    size = section.size or common_size([header for _, header in rows], reasons, enlarged)
-    stored = section.stored or side_of_store(section, size, [header for _, header in rows])
+    headers = [header for _, header in rows]
+    shapes = [(header.width, header.height) for header in headers]
+    fit = section.fit or chosen_fit(shapes, reasons)
+    levels = section.levels or levels_of(rows, reasons, once)
+    size = section.size or common_size(headers, reasons, enlarged, fit)
+    stored = section.stored or side_of_store(section, size, headers, fit)
     if stored < size:
         raise UserError(f"data.stored={stored} is less than the size, {size}; leave it out, or raise it")
     channels = 1 if all(header.mode in GREY_MODES for _, header in rows) else 3
@@ -82,6 +87,8 @@ def open_data(
         rows,
         size=stored,
         channels=channels,
+        fit=fit,
+        levels=levels,
         memory=section.memory_share,
         disk=section.disk_share,
         workers=section.workers,
@@ -119,6 +126,8 @@ def open_data(
             *division.findings,
             *duplicate_findings([row for row in split if row[0].split]),
             *remarks.tiny_classes(split),
+            *shape_findings(shapes, fit),
+            *store.findings,
             *made,
         ],
         reasons=reasons,
@@ -131,6 +140,8 @@ def open_data(
         left_out=[file.path for file in broken],
         digests=[header.digest for _, header in rows],
         group=division.group,
+        fit=fit,
+        levels=levels,
     )
     dataset.normalizer = once(lambda: measure(dataset.train, section.normalize))
     return dataset
@@ -162,7 +173,13 @@ def open_items(
     contents = room_for_contents()
     rows, broken = scan(items, track, contents)
     store, good, damaged = decoded(
-        rows, size=signature.stored, channels=signature.channels, kept=contents, track=track
+        rows,
+        size=signature.stored,
+        channels=signature.channels,
+        fit=signature.fit,
+        levels=signature.levels,
+        kept=contents,
+        track=track,
     )
     if not good:
         first = f": {shown(broken[0].path)}: {broken[0].reason}" if broken else ""
@@ -179,7 +196,7 @@ def open_items(
         channels=signature.channels,
         normalizer=normalizer or _as_it_is(signature.channels),
         fingerprint="",
-        findings=broken_findings([*broken, *damaged]),
+        findings=[*broken_findings([*broken, *damaged]), *store.findings],
         columns=list(signature.columns),
         encoding=encoding,
         cost_classes=list(cost_classes) if known else [],
@@ -187,6 +204,8 @@ def open_items(
         sides=_sides([header for _, header in rows]),
         left_out=[file.path for file in broken],
         digests=[header.digest for _, header in rows],
+        fit=signature.fit,
+        levels=signature.levels,
     )
 
 

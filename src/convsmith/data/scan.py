@@ -7,17 +7,19 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import xxhash
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from convsmith.data.item import Item
-from convsmith.data.picture import quiet
+from convsmith.data.levels import is_deep
+from convsmith.data.opening import WHOLE, Unread, opened, stream, without_notes
+from convsmith.data.picture import FLOATS, MOST_READ, quiet
 from convsmith.errors import shown
 from convsmith.findings import Finding
 
@@ -28,6 +30,10 @@ Track = Callable[[Iterable[A], int, str], Iterable[A]]
 
 # Pillow's own limit for a decompression bomb: twice a quarter of a gigabyte of RGB.
 MAX_PIXELS = 178_956_970
+# Bytes up to which a file is read at once, and those in which a larger one is hashed.
+SMALL = 1 << 20
+# First bytes of the formats whose notes can be left out.
+PICTURES = (b"\x89P", b"\xff\xd8")
 GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16B", "I;16L", "I;16N", "I"})
 
 
@@ -38,22 +44,24 @@ def no_track(things: Iterable[A], total: int, doing: str) -> Iterable[A]:
 
 @dataclass(frozen=True)
 class Header:
-    """Facts from a file's header; ``digest`` is the XXH3-128 of its bytes."""
+    """Facts from a file's header; ``digest`` is the XXH3-128 of its bytes, ``deep`` has more than 8 bits."""
 
     width: int
     height: int
     mode: str
     digest: str
+    deep: bool = False
     # When the file was last changed, in nanoseconds since 1970.
     modified: int = 0
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A file left out of the data set, and why."""
+    """A file left out of the data set, and why; ``row`` is its place among the decoded files."""
 
     path: Path
     reason: str
+    row: int = field(default=-1, compare=False)
 
 
 def parallel(
@@ -98,34 +106,70 @@ class Kept:
 def read(path: Path, kept: Kept | None = None) -> Header | Broken:
     """One file's header and digest, or the reason that it can't be used.
 
-    The picture itself is decoded later, once (:mod:`convsmith.data.pixels`), of what ``kept`` has room for
-    without reading the file again; truncation shows there.
+    The header comes first: of what isn't an image, or a bomb, no more is read than its beginning. The picture
+    itself is decoded later, once (:mod:`convsmith.data.pixels`), of what ``kept`` has room for without
+    reading the file again; truncation shows there.
     """
     try:
-        modified = path.stat().st_mtime_ns
-        content = path.read_bytes()
+        with stream(path) as file, quiet:
+            return _read(path, file, kept)
+    except Unread as error:
+        return Broken(path, str(error))
     except OSError as error:
-        return Broken(path, f"cannot be read ({error.strerror})")
-    if not content:
+        return Broken(path, f"cannot be read ({error.strerror or error})")
+
+
+def _read(path: Path, file: IO[bytes], kept: Kept | None) -> Header | Broken:
+    status = os.fstat(file.fileno())
+    length, modified = status.st_size, status.st_mtime_ns
+    if not length:
         return Broken(path, "empty file")
+    content = file.read() if length <= SMALL else None
+    source = file if content is None else io.BytesIO(content)
     try:
-        with quiet, Image.open(io.BytesIO(content)) as image:
-            width, height, mode = *image.size, image.mode
+        image = _header(source)
     except Image.DecompressionBombError:
         return Broken(path, f"decompression bomb (over {MAX_PIXELS:,} pixels)")
-    except UnidentifiedImageError:
-        return Broken(path, "not an image")
+    except Unread as error:
+        return Broken(path, str(error))
     except Exception as error:  # Pillow's plugins raise anything on a damaged header
         return Broken(path, f"damaged image ({type(error).__name__}: {shown(str(error))[:80]})")
+    width, height, mode = *image.size, image.mode
     if width * height > MAX_PIXELS:
         return Broken(path, f"decompression bomb ({width}x{height} pixels)")
     if min(width, height) < 2:
         return Broken(path, f"a side of {min(width, height)} pixel ({width}x{height})")
     if mode == "F":
-        return Broken(path, "floating-point pixels of unknown range; save it with 8 or 16 bits")
-    if kept is not None:
-        kept.keep(path, content)
-    return Header(width, height, mode, xxhash.xxh3_128_hexdigest(content), modified)
+        return Broken(path, FLOATS)
+    deep = is_deep(image)
+    file.seek(0)
+    if content is None and kept is not None and length <= min(WHOLE, kept.room):
+        content = file.read()
+    if content is not None:
+        if kept is not None:
+            kept.keep(path, content)
+        return Header(width, height, mode, xxhash.xxh3_128_hexdigest(content), deep, modified)
+    digest = xxhash.xxh3_128()
+    for block in iter(lambda: file.read(SMALL), b""):
+        digest.update(block)
+    return Header(width, height, mode, str(digest.hexdigest()), deep, modified)
+
+
+def _header(file: IO[bytes]) -> Image.Image:
+    """A picture's header, where need be without its text, profiles and EXIF."""
+    try:
+        return opened(file)
+    except Image.DecompressionBombError:
+        raise
+    except Exception as error:
+        file.seek(0)
+        bare = without_notes(file.read(MOST_READ)) if file.read(2) in PICTURES and not file.seek(0) else None
+        if bare is None:
+            raise
+        try:
+            return opened(io.BytesIO(bare))
+        except Exception:
+            raise error from None
 
 
 def scan(

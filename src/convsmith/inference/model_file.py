@@ -33,7 +33,9 @@ from convsmith.inference.pipeline import Pipeline
 from convsmith.inference.predictor import Predictor
 from convsmith.inference.structure import Structure, check, inside, net_of, normalizer_of, structure_of
 
-FORMAT = 2
+# Format 3 says how pictures are made square, or which values are black and white: a reader of format 2 would
+# pass that over, so that what needs it is written as 3, and all else as 2.
+FORMAT = 3
 # Format 1 left out an argument at its default; these defaults have changed since. Format 2 names them all.
 DEFAULTS_THEN: Mapping[str, Mapping[str, Any]] = {"nin": {"pooling": "max"}}
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
@@ -78,7 +80,7 @@ def draft(predictor: Predictor) -> Draft:
         UserError: if the net can't be written, with the layer's name.
     """
     structure = _structure(predictor)
-    description = {"format": FORMAT, "net": structure.net, **predictor.signature.to_json()}
+    description = {"format": predictor.signature.since, "net": structure.net, **predictor.signature.to_json()}
     found = Draft(description, structure)
     text = json.dumps(description)
     tensors, _ = _unpacked(_packed(structure.tensors(predictor.net), text), Path(WEIGHTS))

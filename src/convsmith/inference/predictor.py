@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from convsmith.data.opening import Unread
 from convsmith.data.picture import decode, pixels_of, sized, whole
 from convsmith.data.signature import Signature
 from convsmith.data.targets import Encoding, restore
@@ -65,6 +66,12 @@ class Predictor:
         for other in members:
             assert first is not None
             own = other.signature
+            if (own.fit, own.levels) != (first.fit, first.levels):
+                raise UserError(
+                    f"an ensemble's members read a picture alike: one makes it square by {first.fit} with "
+                    f"the levels {first.levels}, another by {own.fit} with {own.levels}; train them with the "
+                    f"same `data.fit` and `data.levels`"
+                )
             if (own.classes, own.channels, own.encoding) != (first.classes, first.channels, first.encoding):
                 raise UserError(
                     f"an ensemble's members answer alike: one is for {', '.join(first.classes[:5])}, another "
@@ -264,17 +271,20 @@ class Predictor:
         Raises:
             UserError: if it can't be read as an image.
         """
+        own = self.signature
         with _readable(picture):
             if isinstance(picture, str | Path | bytes):
                 source = picture if isinstance(picture, bytes) else Path(picture)
-                pixels = decode(source, self.stored, self.channels)
+                pixels = decode(source, self.stored, self.channels, own.fit, own.levels)
             else:
-                pixels = pixels_of(picture, self.stored, self.channels)
+                pixels = pixels_of(picture, self.stored, self.channels, own.fit, own.levels)
             # In two steps where training did so: a file is the same image everywhere.
             return np.asarray(sized(torch.from_numpy(pixels)[None], self.size)[0].numpy())
 
     def read_whole(self, picture: Picture, shorter: Callable[[int], int]) -> tuple[Pixels, tuple[int, int]]:
         """A picture in the net's channels, uncut, (H, W, channels) uint8, and its own height and width.
+
+        It keeps its shape where the net reads center squares; else it is made square as for the net.
 
         Args:
             picture: as in :meth:`predict`.
@@ -287,7 +297,7 @@ class Predictor:
             source = Path(picture) if isinstance(picture, str) else picture
             if isinstance(source, bytes):
                 source = Image.open(io.BytesIO(source))
-            return whole(source, shorter, self.channels)
+            return whole(source, shorter, self.channels, self.signature.fit, self.signature.levels)
 
     def save(self, folder: str | Path) -> Path:
         """Write the net with its preprocessing and classes: ``model.safetensors`` and ``model.json``.
@@ -310,6 +320,9 @@ def _readable(picture: Picture) -> Iterator[None]:
         raise UserError(f"{shown(str(picture))} is a folder; name the images in it") from None
     except UserError:
         raise
+    except Unread as error:
+        name = shown(picture) if isinstance(picture, str | Path) else "the picture"
+        raise UserError(f"{name} can't be read: {error}") from None
     except Exception as error:  # Pillow's plugins raise anything on damaged data
         name = shown(picture) if isinstance(picture, str | Path) else "the picture"
         raise UserError(f"{name} can't be read as an image ({type(error).__name__})") from None

@@ -34,6 +34,7 @@ class ScoreMap:
         window: pixels that the net was trained on, around each center.
         full: height and width of the file's picture, upright.
         decided: class of least expected cost over the mean of all places, else the likeliest.
+        padded: whether it lies in the middle of a square, with bands beside it.
     """
 
     scores: npt.NDArray[np.float32]
@@ -43,6 +44,7 @@ class ScoreMap:
     window: int
     full: tuple[int, int]
     decided: int = -1
+    padded: bool = False
 
     @property
     def best(self) -> tuple[int, int, int]:
@@ -51,9 +53,22 @@ class ScoreMap:
         row, column = np.unravel_index(self.scores[own].argmax(), self.scores.shape[1:])
         return own, int(row), int(column)
 
+    @property
+    def scale(self) -> float:
+        """Pixels of the file's picture in one of ``pixels``; downward, where it was squeezed."""
+        own = max(self.full) if self.padded else self.full[0]
+        return own / int(self.pixels.shape[0])
+
     def center(self, row: int, column: int) -> tuple[float, float]:
         """The middle of a place in pixels of the file's picture, (y, x)."""
         places = [first + step * n for first, step, n in zip(self.offset, self.stride, (row, column))]
+        if self.padded:
+            side = max(self.full)
+            y, x = (
+                min(max(place * side / shown - (side - own) / 2, 0), own)
+                for place, own, shown in zip(places, self.full, self.pixels.shape)
+            )
+            return y, x
         y, x = (place * own / shown for place, own, shown in zip(places, self.full, self.pixels.shape))
         return y, x
 
@@ -123,7 +138,8 @@ class Slider:
         (y, x), (top, left) = ((axes[0][n], axes[1][n]) for n in (0, 1))
         over_all = scores.astype(np.float64).mean((1, 2))[None]
         decided = int(decisions(over_all, self.predictor.signature)[0])
-        return ScoreMap(scores, pixels, (y, x), (top, left), size, full, decided)
+        padded = self.predictor.signature.fit == "pad"
+        return ScoreMap(scores, pixels, (y, x), (top, left), size, full, decided, padded)
 
     def _spans(self, image: Tensor) -> tuple[Span | None, Span | None]:
         field = fields(self.net, [""], image).get("")

@@ -69,12 +69,16 @@ class Data(Strict):
     together: a column of the CSV, ``parent`` (the folder that a file lies in), a regular expression for the
     path within DATA (its first group, or all that matches), ``auto`` (see :mod:`convsmith.data.grouping`), or
     ``none``.
+    ``fit`` makes an image square: by its center square, by bands beside it, or by making its sides alike.
+    ``levels`` are the values of images with more than 8 bits that become black and white.
     ``memory_share`` and ``disk_share`` are shares of what is free, which decoded images may take.
     """
 
     path: Path | None = None
     size: Side | None = None
     stored: Side | None = None
+    fit: Literal["crop", "pad", "squash"] | None = None
+    levels: tuple[int, int] | None = None
     val: Annotated[float, Gt(0), Lt(1)] = 0.2
     test: Annotated[float, Ge(0), Lt(1)] = 0.0
     seed: Annotated[int, Ge(0)] = 0
@@ -93,6 +97,13 @@ class Data(Strict):
     memory_share: Annotated[Share, Formerly("memory")] = 0.5
     disk_share: Annotated[Share, Formerly("disk")] = 0.5
     workers: Annotated[int, Ge(0)] | None = None
+
+    @field_validator("levels")
+    @classmethod
+    def _rising(cls, levels: tuple[int, int] | None) -> tuple[int, int] | None:
+        if levels is not None and not -(1 << 32) < levels[0] < levels[1] < 1 << 32:
+            raise ValueError("two whole numbers, the one that becomes black and a larger one, white")
+        return levels
 
 
 class EarlyStopping(Strict):

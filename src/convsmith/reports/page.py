@@ -16,6 +16,7 @@ from convsmith import recipe as recipes
 from convsmith.advice.curves import diagnose
 from convsmith.advice.evidence import gather
 from convsmith.data import atomic
+from convsmith.data.opening import opened, stream
 from convsmith.data.picture import decode, quiet
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
@@ -195,10 +196,13 @@ def _mistake(evaluation: Evaluation, row: int, file: Path) -> dict[str, Any]:
 def _picture(file: Path, side: int = 96) -> str:
     """A small PNG as a data URL; empty if the file has gone since."""
     try:
-        with quiet, Image.open(file) as image:
-            small = min(side, *image.size)
-        pixels = decode(file, small, 3)
-    except OSError:
+        with quiet, stream(file) as content:
+            width, height = opened(content).size
+        # A strip is shown whole; of photographs the middle tells more.
+        strip = max(width, height) > 2 * min(width, height)
+        small = min(side, max(width, height) if strip else min(width, height))
+        pixels = decode(file, small, 3, "pad" if strip else "crop", None)
+    except Exception:  # it has gone or changed since; Pillow raises anything on damaged data
         return ""
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "png")

@@ -115,7 +115,7 @@ def _packed(found: ScoreMap, classes: Sequence[str]) -> bytes:
         classes=np.array(classes),
         centers_y=np.array([found.center(row, 0)[0] for row in range(height)]),
         centers_x=np.array([found.center(0, column)[1] for column in range(width)]),
-        window=np.array(found.window * found.full[0] / found.pixels.shape[0]),
+        window=np.array(found.window * found.scale),
     )
     return content.getvalue()
 

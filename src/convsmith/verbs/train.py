@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from convsmith import catalog
 from convsmith import recipe as recipes
 from convsmith.data.dataset import Dataset
+from convsmith.data.levels import WIDE
 from convsmith.data.scan import Track, no_track
 from convsmith.errors import Interrupted, UserError, expect, shown
 from convsmith.findings import Finding
@@ -257,6 +258,9 @@ def _resumed(run: RunDirectory, given: recipes.Recipe) -> recipes.Recipe:
         UserError: if what was given would be another training.
     """
     own = recipes.load_plan(run.recipe)
+    if own.data.fit is None:
+        # Runs from before there was a choice cut the center square out, and took 16 bits for what is deep.
+        own = own.changed({"data.fit": "crop", "data.levels": WIDE})
     return own.changed(resuming.changes(given, own))
 
 
