@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -143,13 +144,13 @@ def test_files_are_read_once(
     """Scanned and decoded of the same bytes; on the fly, thumbnails and statistics look once more."""
     monkeypatch.setenv("CONVSMITH_CACHE", str(tmp_path))
     reads: Counter[Path] = Counter()
-    plain = Path.read_bytes
+    plain = os.open
 
-    def counted(path: Path) -> bytes:
-        reads[path] += path.suffix == ".png"
-        return plain(path)
+    def counted(path: Any, *given: Any, **more: Any) -> int:
+        reads[Path(path)] += Path(path).suffix == ".png"
+        return plain(path, *given, **more)
 
-    monkeypatch.setattr(Path, "read_bytes", counted)
+    monkeypatch.setattr(os, "open", counted)
     section = Data(path=str(images), memory_share=share[0], disk_share=share[1], workers=0)
     found = open_data(section)
     files = [item.path for item in found.items]
@@ -177,7 +178,13 @@ def test_others_take_what_the_first_process_found(
 
     one = open_data(Data(path=str(images)), shared=True, once=first)
     replies = iter(answers)
-    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
+    plain = os.open
+
+    def refused(path: Any, *given: Any, **more: Any) -> int:
+        assert Path(path).suffix != ".png", f"{path} was read"
+        return plain(path, *given, **more)
+
+    monkeypatch.setattr(os, "open", refused)
     other = open_data(Data(path=str(images)), shared=True, once=lambda work: next(replies))
     assert other.items == one.items
     rows = [torch.arange(len(one.items))]

@@ -12,8 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_images
 
-from convsmith.data import picture as pictures
-from convsmith.data import pixels
+from convsmith.data import pixels, reading
 from convsmith.data.item import Item
 from convsmith.data.picture import decode
 from convsmith.data.pixels import Decoded, OnTheFly, open_store
@@ -187,7 +186,7 @@ def test_scaled_decoding_looks_like_full_decoding(width: int, height: int) -> No
 def test_the_quick_way_to_a_jpeg_gives_pillows_pixels(mode: str, options: dict[str, Any]) -> None:
     square = Image.fromarray(load_sample_images().images[1][:400, :400]).convert(mode)
     content = encoded(square, "jpeg", **options)
-    assert pictures._plain_jpeg(Image.open(io.BytesIO(content)), content)
+    assert reading._plain_jpeg(Image.open(io.BytesIO(content)), content)
     channels = 3 if mode == "RGB" else 1
     found = decode(content, 400, channels).reshape(np.asarray(square).shape).astype(int)
     # other builds of the same library may round elsewhere

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from convsmith.data.item import Item
-from convsmith.data.picture import decode, pixels_of, quiet, whole
+from convsmith.data.picture import decode, pixels_of, whole
 from convsmith.data.pixels import open_store
+from convsmith.data.quiet import quiet
 from convsmith.data.scan import (
     Broken,
     Header,

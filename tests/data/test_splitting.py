@@ -23,7 +23,7 @@ Row = tuple[Item, Header]
 
 
 def row(content: str, label: str = "a", *, split: str | None = None, age: int = 0) -> Row:
-    return Item(Path(f"{label}/{content}.png"), label, split), Header(8, 8, "RGB", content, age)
+    return Item(Path(f"{label}/{content}.png"), label, split), Header(8, 8, "RGB", content, modified=age)
 
 
 def alone(rows: Sequence[int]) -> list[tuple[int, int]]:

@@ -75,7 +75,7 @@ def test_unreadable_images_are_named(run: RunDirectory, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     for name, message in (
         ("none.png", "there is no image .*none.png"),
-        ("text.png", "text.png can't be read as an image"),
+        ("text.png", "text.png can't be read: not an image"),
         ("run", "is a folder; name the images in it"),
     ):
         with pytest.raises(cs.UserError, match=message):

@@ -156,5 +156,5 @@ def test_refusals(bars: Path, tmp_path: Path) -> None:
     with pytest.raises(cs.UserError, match="an ensemble has several"):
         cs.score_map(both, tmp_path / "gone.png", tmp_path / "out")
     (tmp_path / "bad.png").write_bytes(b"no image")
-    with pytest.raises(cs.UserError, match=r"bad\.png can't be read as an image"):
+    with pytest.raises(cs.UserError, match=r"bad\.png can't be read: not an image"):
         cs.score_map(bars, tmp_path / "bad.png", tmp_path / "out")

@@ -45,7 +45,7 @@ def test_a_bad_file_leaves_the_others_their_answers(
         [row["probability"] for row in alone]
     )
     assert "2 of 4 pictures can't be read; all others are answered" in done.stderr
-    with pytest.raises(cs.UserError, match="can't be read as an image"):
+    with pytest.raises(cs.UserError, match="can't be read: not an image"):
         cs.predict(run, [good[0], tmp_path / "bad.png"])
 
 

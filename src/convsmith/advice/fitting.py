@@ -78,7 +78,7 @@ def flat_images(e: Evidence) -> Finding | None:
         name="flat_images",
         seen=f"{e.flat:,} of {number:,} images are as good as one flat color, as the net reads them",
         means="nothing can be learned from them, whatever the rate and the net",
-        change="look at them; `advise` and data.json say why they are so, and what helps",
+        change="look at them; the advice and data.json say why they are so, and what helps",
         why="without differences there is nothing to tell classes apart by",
         source="data.json",
     )

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from convsmith.data.flat import flat_findings
+from convsmith.data.gate import Gate
 from convsmith.data.item import Item
 from convsmith.data.levels import WIDE, Levels, of_all
-from convsmith.data.picture import measured
-from convsmith.data.pixels import Gate, Store, free_memory, open_store
+from convsmith.data.pixels import Store, free_memory, open_store
+from convsmith.data.reading import measured
 from convsmith.data.scan import Broken, Header, Kept, no_track, parallel
 
 # Runs work in one of several processes, and gives its result to all.

@@ -8,11 +8,14 @@ from typing import Any
 
 from PIL import Image
 
+from convsmith.data.conversion import FAINT, span
 from convsmith.data.fit import fitted
 from convsmith.data.item import Item
 from convsmith.data.levels import WIDE
 from convsmith.data.opening import opened, stream
-from convsmith.data.picture import FAINT, measured, quiet, span, whole
+from convsmith.data.picture import whole
+from convsmith.data.quiet import quiet
+from convsmith.data.reading import measured
 from convsmith.data.scan import Header
 from convsmith.errors import shown
 from convsmith.findings import Finding
@@ -29,7 +32,7 @@ _CAUSES = {
         "`data.levels=[LOW,HIGH]` says which values are black and white",
     ),
     "clear": ("they are transparent, and of one color beneath", "save them without transparency"),
-    "small": ("what they show is too small at this size", "a larger `data.size` keeps it"),
+    "small": ("what they show is too small at this size", "a larger data.size keeps it"),
     "blank": ("the files themselves are of one color", "replace or delete them"),
 }
 

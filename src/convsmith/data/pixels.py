@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import functools
-import hashlib
-import json
 import os
-import shutil
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from threading import Condition
 from typing import Any, Protocol
 
 import numpy as np
 import psutil
 import torch
-import xxhash
-from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from convsmith.data.atomic import write
 from convsmith.data.builtin import cache_folder
+from convsmith.data.conversion import FAINT, span
 from convsmith.data.fit import Fit
+from convsmith.data.gate import Gate
 from convsmith.data.levels import WIDE, Bytes, Levels
 from convsmith.data.opening import Unread
-from convsmith.data.picture import FAINT, decode, sized, span
+from convsmith.data.picture import decode, sized
+from convsmith.data.pixel_cache import fill, key_of, known_pixels, made_pixels, makes_room, not_cached
 from convsmith.data.scan import Broken, Header, Kept, Track, no_track, parallel
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
-
-# Part of each cache file's key: raise it when `decode` gives other pixels.
-DECODE_VERSION = 3
-# Seconds after which cached pixels that no run has used go, when others are made.
-UNUSED = 30 * 24 * 3600
 
 
 def cached(numbers: int) -> int:
@@ -171,7 +158,7 @@ def _of_workers(error: Exception) -> Exception:
     if any(word in text for word in ("shared memory", "shm", "Bus error", "No space left")):
         return UserError(
             f"the workers that decode images have no room in shared memory (/dev/shm); {less}, or make it "
-            f"larger, e.g. with docker run --shm-size=1g"
+            f"larger, e.g. with Docker's option shm-size"
         )
     if "killed by signal" in text or "exited unexpectedly" in text:
         return UserError(f"a worker that decodes images was ended, mostly for want of memory; {less}")
@@ -241,15 +228,15 @@ def open_store(
     total = int(np.prod(shape, dtype=np.int64))
     if not shared and total <= memory * free_memory():
         pixels = np.empty(shape, np.uint8)
-        broken, faint = _fill(pixels, decoding)
+        broken, faint = fill(pixels, decoding)
         return Decoded(torch.from_numpy(pixels), "memory", faint), broken
-    key = _key([header.digest for _, header in rows], size, channels, fit, levels)
+    key = key_of([header.digest for _, header in rows], size, channels, fit, levels)
     file = cache_folder() / "pixels" / f"{key}.u8"
     findings = []
     try:
-        found = _known(file, shape, proven=known is not None)
-        if found is None and _makes_room(file, total, disk):
-            found = _made(file, shape, decoding)
+        found = known_pixels(file, shape, proven=known is not None)
+        if found is None and makes_room(file, total, disk):
+            found = made_pixels(file, shape, decoding)
         if found is not None:
             mapped, notes = found
             faint = {int(row): value for row, value in notes["faint"].items()}
@@ -257,7 +244,7 @@ def open_store(
                 Broken(paths[row], reason) for row, reason in notes["broken"]
             ]
     except OSError as error:
-        findings.append(_not_cached(file.parent, error))
+        findings.append(not_cached(file.parent, error))
         # What was decoded until then is lost.
         decoding = parallel(attempt, rows, track, "Decoding", _threads(rows))
     store = OnTheFly(
@@ -281,58 +268,6 @@ def _threads(rows: Sequence[tuple[Path, Header]]) -> int | None:
     return 1 if pixels < 96 * 96 * len(rows) else None
 
 
-class Gate:
-    """Lets threads decode large pictures together only as far as memory allows; one may always.
-
-    Args:
-        room: bytes.
-    """
-
-    # Bytes that a pixel takes at most while it is decoded; pictures below so many need no place.
-    PIXEL, SMALL = 12, 1 << 25
-
-    def __init__(self, room: int) -> None:
-        self._room, self._taken = room, 0
-        self._changed = Condition()
-
-    @contextlib.contextmanager
-    def place(self, width: int, height: int) -> Iterator[None]:
-        """Wait until there is room for a picture of this size."""
-        bytes_ = width * height * self.PIXEL
-        if bytes_ < self.SMALL:
-            yield
-            return
-        with self._changed:
-            self._changed.wait_for(lambda: not self._taken or self._taken + bytes_ <= self._room)
-            self._taken += bytes_
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._taken -= bytes_
-                self._changed.notify_all()
-
-
-def _key(digests: Sequence[str], size: int, channels: int, fit: Fit, levels: Levels | None) -> str:
-    text = "\n".join([f"{DECODE_VERSION} {size} {channels} {fit} {levels}", *digests])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _fill(pixels: Bytes, decoding: Iterable[Bytes | Broken]) -> tuple[list[Broken], dict[int, int]]:
-    """Put pictures into their rows; give the broken ones, and by row the span of those that are one color."""
-    broken, faint = [], {}
-    for row, answer in enumerate(decoding):
-        if isinstance(answer, Broken):
-            broken.append(replace(answer, row=row))
-            pixels[row] = 0
-        else:
-            pixels[row] = answer
-            found = span(answer)
-            if found < FAINT:
-                faint[row] = found
-    return broken, faint
-
-
 def _attempt(
     row: tuple[Path, Header],
     size: int,
@@ -352,124 +287,3 @@ def _attempt(
     except Exception as error:  # Pillow's plugins raise anything on damaged data
         reason = "truncated image" if "truncated" in str(error) else f"damaged image ({type(error).__name__})"
         return Broken(path, reason)
-
-
-# ---- the cache file
-
-
-def _known(
-    file: Path, shape: tuple[int, ...], *, proven: bool = False
-) -> tuple[Tensor, dict[str, Any]] | None:
-    """The cache file with its notes, if it is there, whole, and as it was written; another user's as well.
-
-    Args:
-        file: of the pixels.
-        shape: of the pixels.
-        proven: another process has compared its digest just now.
-    """
-    total = int(np.prod(shape, dtype=np.int64))
-    try:
-        notes = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        if file.stat().st_size != total or not isinstance(notes, dict):
-            return None
-        [int(row) + len(reason) for row, reason in notes["broken"]]
-        [int(row) + value for row, value in notes["faint"].items()]
-        # Mapped copy-on-write, since torch has no read-only tensors; nothing writes to it.
-        pixels = np.memmap(file, np.uint8, "c", shape=shape)
-        if not proven and notes["digest"] != _digest(file):
-            return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    with contextlib.suppress(OSError):
-        os.utime(file)  # what is used stays longest
-    return torch.from_numpy(pixels), notes
-
-
-def _digest(file: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with open(file, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 22), b""):
-            digest.update(block)
-    return str(digest.hexdigest())
-
-
-def _made(
-    file: Path, shape: tuple[int, ...], decoding: Iterable[Bytes | Broken]
-) -> tuple[Tensor, dict[str, Any]]:
-    """Make the cache file, complete under its own name or not there at all; another process may have by now.
-
-    Raises:
-        OSError: if it can't be written.
-    """
-    with FileLock(f"{file}.lock", mode=0o666):
-        found = _known(file, shape)
-        if found is not None:
-            return found
-        for stale in file.parent.glob(f"{file.stem}.*.partial"):  # left by a killed process
-            stale.unlink()
-        partial = file.with_suffix(f".{os.getpid()}.partial")
-        try:
-            with open(partial, "wb") as stream:
-                stream.truncate(int(np.prod(shape, dtype=np.int64)))
-                if hasattr(os, "posix_fallocate"):  # on a full disk an error, not a signal
-                    os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
-            pixels = np.memmap(partial, np.uint8, "r+", shape=shape)
-            broken, faint = _fill(pixels, decoding)
-            pixels.flush()
-            # By row, since the same content may lie under another path next time.
-            notes = {
-                "broken": [[b.row, b.reason] for b in broken],
-                "faint": faint,
-                "digest": _digest(partial),
-            }
-            partial.replace(file)
-            write(file.with_suffix(".json"), json.dumps(notes))
-        finally:
-            partial.unlink(missing_ok=True)
-        found = _known(file, shape, proven=True)
-        if found is None:
-            raise OSError(errno.EIO, "what was written can't be read")
-        return found
-
-
-def _makes_room(file: Path, total: int, disk: float) -> bool:
-    """Whether so many bytes fit into the cache's share of the disk; what was used longest ago goes for them.
-
-    Raises:
-        OSError: if the cache's folder can't be made, or nothing can be written to it.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(file.parent, os.W_OK | os.X_OK):
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-    others: list[tuple[float, int, Path]] = []
-    for entry in file.parent.glob("*.u8"):
-        with contextlib.suppress(FileNotFoundError):  # another process cleans up too
-            if entry != file:
-                others.append((entry.stat().st_mtime, entry.stat().st_size, entry))
-    taken = sum(size for _, size, _ in others)
-    room = disk * (shutil.disk_usage(file.parent).free + taken)
-    if total > room:
-        return False
-    month_ago = time.time() - UNUSED
-    for used, size, entry in sorted(others):
-        if used >= month_ago and taken + total <= room:
-            break
-        try:
-            entry.unlink()  # a process that has mapped it keeps it until it ends
-            entry.with_suffix(".json").unlink(missing_ok=True)
-        except OSError:  # another user's
-            continue
-        taken -= size
-    return total <= disk * shutil.disk_usage(file.parent).free
-
-
-def _not_cached(folder: Path, error: OSError) -> Finding:
-    return Finding(
-        seen=f"the decoded images can't be kept in {shown(folder)} ({error.strerror or error})",
-        means="they are decoded again in each epoch, and in the next run",
-        change="set CONVSMITH_CACHE to a folder that you may write to, or give more memory with "
-        "`data.memory_share=0.8`",
-        why="decoding takes longer than most training steps",
-        source="cache",
-        name="not_cached",
-    )

@@ -19,7 +19,8 @@ from PIL import Image
 from convsmith.data.item import Item
 from convsmith.data.levels import is_deep
 from convsmith.data.opening import WHOLE, Unread, opened, stream, without_notes
-from convsmith.data.picture import FLOATS, MOST_READ, quiet
+from convsmith.data.quiet import quiet
+from convsmith.data.reading import FLOATS, MOST_READ
 from convsmith.errors import shown
 from convsmith.findings import Finding
 

@@ -69,8 +69,8 @@ class Predictor:
             if (own.fit, own.levels) != (first.fit, first.levels):
                 raise UserError(
                     f"an ensemble's members read a picture alike: one makes it square by {first.fit} with "
-                    f"the levels {first.levels}, another by {own.fit} with {own.levels}; train them with the "
-                    f"same `data.fit` and `data.levels`"
+                    f"the levels {first.levels}, another by {own.fit} with {own.levels}; train them with "
+                    f"the same data.fit and data.levels"
                 )
             if (own.classes, own.channels, own.encoding) != (first.classes, first.channels, first.encoding):
                 raise UserError(

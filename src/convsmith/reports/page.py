@@ -17,7 +17,8 @@ from convsmith.advice.curves import diagnose
 from convsmith.advice.evidence import gather
 from convsmith.data import atomic
 from convsmith.data.opening import opened, stream
-from convsmith.data.picture import decode, quiet
+from convsmith.data.picture import decode
+from convsmith.data.quiet import quiet
 from convsmith.errors import UserError, shown
 from convsmith.findings import Finding
 from convsmith.inference.evaluation import Evaluation
