@@ -11,9 +11,9 @@ from convsmith.errors import UserError, shown
 
 def represented(
     sides: list[str],
-    counts: Sequence[Counter[str]],
+    labels: Sequence[Sequence[str]],
     places: Sequence[float],
-    linked: Sequence[Collection[int]],
+    linked: Mapping[int, Collection[int]],
     needed: Sequence[str],
     *,
     strict: bool = True,
@@ -26,9 +26,9 @@ def represented(
 
     Args:
         sides: of the units; changed in place.
-        counts: images of each class in the units.
+        labels: classes of the images in the units.
         places: hashes of the units, in [0, 1).
-        linked: for each unit those on its side that have to stay with it.
+        linked: of units those on their side that have to stay with them.
         needed: names of sides, the most important first.
         strict: whether a class that can't be on each of the first two needed sides is refused.
 
@@ -40,10 +40,11 @@ def represented(
     """
     holders: defaultdict[str, list[int]] = defaultdict(list)
     images: Counter[tuple[str, str]] = Counter()
-    for number, count in enumerate(counts):
-        for label, own in count.items():
-            holders[label].append(number)
-            images[label, sides[number]] += own
+    for number, own in enumerate(labels):
+        for label in own:
+            images[label, sides[number]] += 1
+            if holders[label][-1:] != [number]:
+                holders[label].append(number)
     moved: dict[str, list[str]] = {}
     refused: dict[str, int] = {}
     for label in sorted(holders):
@@ -53,23 +54,23 @@ def represented(
             order = sorted(holders[label], key=places.__getitem__, reverse=side not in ("val", "floor"))
             kept = {label: needed[: needed.index(side)]}
             found = (_cluster(first, linked) for first in order)
-            free = (own for own in found if _spared(own, sides, counts, images, kept, needed[:2]))
+            free = (own for own in found if _spared(own, sides, labels, images, kept, needed[:2]))
             together = next(free, None)
             if together is not None:
-                _move(together, side, sides, counts, images)
+                _move(together, side, sides, labels, images)
                 moved.setdefault(side, []).append(label)
             elif strict and side in needed[:2]:
-                refused[label] = sum(counts[number][label] for number in holders[label])
+                refused[label] = sum(labels[number].count(label) for number in holders[label])
     if refused and (len(holders) > 1 or "" in holders):
         _refuse(refused, len(holders))
     return moved
 
 
-def _cluster(first: int, linked: Sequence[Collection[int]]) -> set[int]:
+def _cluster(first: int, linked: Mapping[int, Collection[int]]) -> set[int]:
     """A unit and all that have to stay with it."""
     found, open_ = {first}, [first]
     while open_:
-        for other in linked[open_.pop()]:
+        for other in linked.get(open_.pop(), ()):
             if other not in found:
                 found.add(other)
                 open_.append(other)
@@ -79,7 +80,7 @@ def _cluster(first: int, linked: Sequence[Collection[int]]) -> set[int]:
 def _spared(
     together: Collection[int],
     sides: Sequence[str],
-    counts: Sequence[Counter[str]],
+    labels: Sequence[Sequence[str]],
     images: Mapping[tuple[str, str], int],
     own: Mapping[str, Sequence[str]],
     others: Sequence[str],
@@ -87,8 +88,8 @@ def _spared(
     """Whether units may leave their side: each class keeps the sides that ``own`` says, else ``others``."""
     taken: Counter[tuple[str, str]] = Counter()
     for number in together:
-        for label, count in counts[number].items():
-            taken[label, sides[number]] += count
+        for label in labels[number]:
+            taken[label, sides[number]] += 1
     return all(
         images[label, side] > count or side not in own.get(label, others)
         for (label, side), count in taken.items()
@@ -99,13 +100,13 @@ def _move(
     together: Collection[int],
     side: str,
     sides: list[str],
-    counts: Sequence[Counter[str]],
+    labels: Sequence[Sequence[str]],
     images: Counter[tuple[str, str]],
 ) -> None:
     for number in together:
-        for label, count in counts[number].items():
-            images[label, sides[number]] -= count
-            images[label, side] += count
+        for label in labels[number]:
+            images[label, sides[number]] -= 1
+            images[label, side] += 1
         sides[number] = side
 
 

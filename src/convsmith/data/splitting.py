@@ -6,7 +6,7 @@ when others are added or taken away, when it is renamed, and when the folder mov
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -71,17 +71,18 @@ def divided(
         fresh = [number for number, item in enumerate(items) if item.split == own]
         sides, findings = _sides(fresh, rows, groups, near, recorded, shares, section.seed)
         for number, side in zip(fresh, sides):
-            items[number] = replace(items[number], split=side)
+            if side != own:
+                items[number] = replace(items[number], split=side)
     if section.floor:
         items = _with_floor(items, rows, groups, section)
     return items, findings
 
 
-@dataclass
+@dataclass(slots=True)
 class Unit:
-    """Images that stay together: those of one group, or of one content."""
+    """Images that stay together: those of one group, or of one content; ``place`` is its hash in [0, 1)."""
 
-    key: str
+    place: float
     members: list[int]
     recorded: str | None
     side: str = ""
@@ -102,29 +103,32 @@ def _sides(
         (rows[row][1].digest not in recorded, rows[row][1].modified, rows[row][1].digest) for row in fresh
     ]
     digests = [rows[row][1].digest for row in fresh]
-    units = _units([groups[row] for row in fresh], digests, ages, recorded)
+    units = _units([groups[row] for row in fresh], digests, ages, recorded, seed)
     pairs = [*near(fresh), *_exact(digests)]
     of = {member: number for number, unit in enumerate(units) for member in unit.members}
     beside = _beside(pairs, of)
     for number, unit in enumerate(units):
-        around = {units[other].side for other in beside[number]} - {""}
-        unit.side = unit.recorded or (around.pop() if len(around) == 1 else _own_side(unit.key, shares, seed))
+        around = {units[other].side for other in beside.get(number, ())} - {""}
+        unit.side = unit.recorded or (around.pop() if len(around) == 1 else _own_side(unit.place, shares))
     gone: dict[int, int] = {}
     for pair in pairs:
         older, newer = sorted(pair, key=ages.__getitem__)
         if units[of[older]].side != units[of[newer]].side:
             gone.setdefault(newer, older)
     labels = [rows[row][0].label for row in fresh]
-    kept = [[member for member in unit.members if member not in gone] for unit in units]
+    kept = [unit.members for unit in units]
+    for newer in gone:
+        kept[of[newer]] = [member for member in kept[of[newer]] if member != newer]
     needed = ["train", *(name for name, wanted in shares.items() if wanted)]
     sides = [unit.side for unit in units]
-    linked = [
-        {other for other in beside[number] if sides[other] == sides[number]} for number in range(len(units))
-    ]
+    linked = {
+        number: [other for other in others if sides[other] == sides[number]]
+        for number, others in beside.items()
+    }
     moved = represented(
         sides,
-        [Counter(labels[member] for member in members) for members in kept],
-        [share(unit.key, seed) for unit in units],
+        [[labels[member] for member in members] for members in kept],
+        [unit.place for unit in units],
         linked,
         needed,
     )
@@ -141,13 +145,17 @@ def _units(
     digests: Sequence[str],
     ages: Sequence[tuple[bool, int, str]],
     recorded: Mapping[str, str],
+    seed: int,
+    salt: str = "",
 ) -> list[Unit]:
     """Images by what they belong to, the oldest first."""
     found: dict[str, Unit] = {}
     for number in sorted(range(len(digests)), key=ages.__getitem__):
         group = groups[number]
         key = digests[number] if group is None else f"group\0{group}"
-        unit = found.setdefault(key, Unit(key, [], None))
+        unit = found.get(key)
+        if unit is None:
+            unit = found[key] = Unit(share(key, seed, salt), [], None)
         unit.members.append(number)
         before = recorded.get(digests[number])
         if before is not None and (unit.recorded is None or FIRST.index(before) < FIRST.index(unit.recorded)):
@@ -155,9 +163,8 @@ def _units(
     return list(found.values())
 
 
-def _own_side(key: str, shares: Mapping[str, float], seed: int) -> str:
+def _own_side(place: float, shares: Mapping[str, float]) -> str:
     """The side of what stands alone: val lies below, test above, so that neither moves the other."""
-    place = share(key, seed)
     if place < shares["val"]:
         return "val"
     return "test" if place >= 1 - shares["test"] else "train"
@@ -173,7 +180,7 @@ def _exact(digests: Sequence[str]) -> list[tuple[int, int]]:
     return found
 
 
-def _beside(pairs: Iterable[tuple[int, int]], of: Mapping[int, int]) -> defaultdict[int, set[int]]:
+def _beside(pairs: Iterable[tuple[int, int]], of: Mapping[int, int]) -> dict[int, set[int]]:
     """For each unit those that hold nearly equal images."""
     found: defaultdict[int, set[int]] = defaultdict(set)
     for one, other in pairs:
@@ -192,18 +199,11 @@ def _with_floor(
     """The items with a share of val set aside, by a hash of its own: val and train are as without it."""
     val = [number for number, item in enumerate(items) if item.split == "val"]
     digests = [rows[number][1].digest for number in val]
-    units = _units(
-        [groups[number] for number in val], digests, [(False, 0, digest) for digest in digests], {}
-    )
-    sides = ["floor" if share(unit.key, section.seed, "floor") < section.floor else "val" for unit in units]
-    represented(
-        sides,
-        [Counter(items[val[member]].label for member in unit.members) for unit in units],
-        [share(unit.key, section.seed, "floor") for unit in units],
-        [()] * len(units),
-        ("val", "floor"),
-        strict=False,
-    )
+    ages = [(False, 0, digest) for digest in digests]
+    units = _units([groups[number] for number in val], digests, ages, {}, section.seed, "floor")
+    sides = ["floor" if unit.place < section.floor else "val" for unit in units]
+    labels = [[items[val[member]].label for member in unit.members] for unit in units]
+    represented(sides, labels, [unit.place for unit in units], {}, ("val", "floor"), strict=False)
     found = list(items)
     for unit, side in zip(units, sides):
         for member in unit.members:
