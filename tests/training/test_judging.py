@@ -106,6 +106,32 @@ def test_what_is_no_number_is_never_the_best() -> None:
     assert rank(rows[1], "mae", comparable=False) < rank(rows[3], "mae", comparable=False)
 
 
+def test_validation_that_is_no_number_is_said_and_never_kept(tmp_path: Path, images: Path) -> None:
+    """As half precision may overflow in evaluation: one epoch's statistics are spoiled, and mended later."""
+
+    class Once:
+        def __init__(self, epochs: set[int]) -> None:
+            self.epochs = epochs
+
+        def on_batch_end(self, state: Any) -> None:
+            norm = next(m for m in state.task.model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+            if state.epoch in self.epochs and state.batch == len(state.train):
+                norm.running_mean.fill_(float("nan"))
+            elif state.batch == 1:
+                norm.reset_running_stats()
+
+    words = ["model.resnet20.width=4", "data.batch_size=8"]
+    run = cs.train(images, out=tmp_path / "run", epochs=3, set=words, callbacks=[Once({0})])
+    rows = RunDirectory(tmp_path / "run").read_metrics()
+    assert math.isnan(rows[0]["val_loss"])
+    assert run["best_epoch"] > 1
+    (finding,) = [own for own in run["findings"] if own["name"] == "validation_not_finite"]
+    assert "in 1 of 3 epochs: 1" in finding["seen"]
+    with pytest.raises(UserError, match="no finite number in any of 2 epochs: the learning rate is probably"):
+        cs.train(images, out=tmp_path / "all", epochs=2, set=words, callbacks=[Once({0, 1})])
+    assert (tmp_path / "all/metrics.csv").exists(), "diagnose reads it"
+
+
 def test_a_run_keeps_the_epoch_that_is_best_in_its_own_figure(tmp_path: Path, images: Path) -> None:
     run = cs.train(
         images,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,7 +36,7 @@ from convsmith.training.callbacks import (
 )
 from convsmith.training.head_first import begin, solved_first
 from convsmith.training.health import Health
-from convsmith.training.loop import Fit, fit
+from convsmith.training.loop import Diverged, Fit, fit
 from convsmith.training.planning import Planned, planned
 
 RAMP = Finding(
@@ -127,7 +128,7 @@ def train_into(
         for callback in own:
             getattr(callback, "on_improvement", lambda _: None)(state)
     fit(state, own)
-    return Trained(state, dataset, findings)
+    return Trained(state, dataset, (*findings, *_nonfinite(state)))
 
 
 def _chance(plan: Plan, dataset: Dataset) -> float:
@@ -208,6 +209,34 @@ def _note_changes(run: RunDirectory, plan: Plan, dataset: Dataset, state: Fit) -
         run.write_files(
             dataset.items, dataset.columns, dataset.cost_classes, dataset.left_out, dataset.digests
         )
+
+
+def _nonfinite(state: Fit) -> list[Finding]:
+    """Finding about epochs whose net answered the validation images with no numbers.
+
+    Raises:
+        Diverged: if all did, so that no net is worth keeping.
+    """
+    bad = [int(row["epoch"]) for row in state.history if not math.isfinite(row["val_loss"])]
+    if not bad:
+        return []
+    if len(bad) == len(state.history):
+        raise Diverged(
+            f"the validation loss is no finite number in any of {len(bad)} epochs: the learning rate is "
+            f"probably too high. Start again with a tenth of it (`optimizer.NAME.lr=...`), or in full precision"
+        )
+    listed = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+    return [
+        Finding(
+            seen=f"the validation loss was no finite number in {len(bad)} of {len(state.history)} epochs: "
+            f"{listed}",
+            means="their nets were not kept, whatever their accuracy",
+            change="lower the rate, or train in full precision (`train.precision=32-true`)",
+            why="a net that answers with infinity or NaN has no confidence that could be told",
+            source="metrics.csv",
+            name="validation_not_finite",
+        )
+    ]
 
 
 def _noticed(plan: Plan, state: Fit) -> list[Finding]:
