@@ -223,7 +223,8 @@ def _nonfinite(state: Fit) -> list[Finding]:
     if len(bad) == len(state.history):
         raise Diverged(
             f"the validation loss is no finite number in any of {len(bad)} epochs: the learning rate is "
-            f"probably too high. Start again with a tenth of it (`optimizer.NAME.lr=...`), or in full precision"
+            f"probably too high. Start again with a tenth of it (`optimizer.NAME.lr=...`), or in full "
+            f"precision"
         )
     listed = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
     return [
