@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -99,3 +100,18 @@ def test_many_classes_and_lost_pictures(run: Path, tmp_path: Path) -> None:
     assert len([tag for tag, _ in page.tags if tag == "svg"]) == 4
     assert not [tag for tag, _ in page.tags if tag == "img"]
     assert "gone.png" in page.text
+
+
+def test_names_that_are_no_letters_or_look_like_formulas(tmp_path: Path) -> None:
+    """Class folders in Latin-1, with dollars and brackets: trained, reported, evaluated, inspected."""
+    data = make_images(tmp_path / "data", classes=3, images=5)
+    names = [b"d\xf1g", b"$a_{b$", b"[male]"]
+    for number, name in enumerate(names):
+        (data / f"class{number}").rename(data / os.fsdecode(name))
+    run = cs.train(data, out=tmp_path / "run", model="lenet5", epochs=1, set=["data.size=16"])
+    page = Path(run["report"]).read_text(encoding="utf-8")
+    assert "d\\udcf1g" in page
+    assert "$a_{b$" in page
+    assert "[male]" in page
+    assert len(cs.evaluate(run).classes) == 3
+    cs.inspect(run)

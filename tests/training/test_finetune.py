@@ -53,18 +53,22 @@ def test_rates_fall_geometrically_from_the_head(source: tuple[Path, Path]) -> No
         assert [id(p) for p in group["params"]] == [id(p) for p in stage.parameters(state.task.model)]
 
 
-def test_frozen_stages_stay_with_their_statistics(source: tuple[Path, Path]) -> None:
-    state = assembled(source, "{last_stages: {stages: 2}}", "optimizer.sgd.lr=0.05")
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_stages_stay_with_their_statistics(source: tuple[Path, Path], frozen: bool) -> None:
+    """Those of stages that learn stay too, unless the recipe has them count on."""
+    words = [] if frozen else ["train.frozen_statistics=false"]
+    state = assembled(source, "{last_stages: {stages: 2}}", "optimizer.sgd.lr=0.05", *words)
     before = {key: value.clone() for key, value in state.task.model.state_dict().items()}
     fit(state)
     after = state.task.model.state_dict()
     moved = {key.partition(".")[0] for key, value in after.items() if not value.equal(before[key])}
     assert moved == {"layer3", "fc"}
-    assert any(
-        "running_mean" in key
+    counted = [
+        key
         for key in after
-        if key.startswith("layer3") and not after[key].equal(before[key])
-    )
+        if key.startswith("layer3") and "running_mean" in key and not after[key].equal(before[key])
+    ]
+    assert bool(counted) != frozen
 
 
 def test_gradual_unfreezing_wakes_one_stage_after_the_other(source: tuple[Path, Path]) -> None:

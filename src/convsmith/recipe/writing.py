@@ -40,8 +40,9 @@ def dump(recipe: Recipe, reasons: Mapping[str, str] | None = None) -> str:
 def amended(text: str, changes: Mapping[str, Any], why: str) -> str:
     """A recipe's YAML with other values by dotted key, each with a comment; all other lines stay.
 
-    >>> amended("train:\n  epochs: 3  # enough\n", {"train.epochs": 5}, "since it was resumed")
-    'train:\n  epochs: 5  # since it was resumed; was 3\n'
+    >>> text = "train:" + chr(10) + "  epochs: 3  # enough" + chr(10)
+    >>> amended(text, {"train.epochs": 5}, "since it was resumed").splitlines()
+    ['train:', '  epochs: 5  # since it was resumed; was 3']
     """
     editor = YAML(typ="rt")
     editor.width = 100

@@ -15,7 +15,9 @@ def fill(template: str, **values: Any) -> str:
     """Render a template of this package; texts in ``values`` are escaped."""
     environment = Environment(loader=PackageLoader("convsmith.reports"), autoescape=select_autoescape())
     environment.filters["code"] = code
-    return environment.get_template(template).render(version=convsmith.__version__, **values)
+    page = environment.get_template(template).render(version=convsmith.__version__, **values)
+    # Names of files and classes are of any bytes, and a page is of letters.
+    return page.encode("utf-8", "backslashreplace").decode()
 
 
 def code(sentence: str) -> Markup:

@@ -12,7 +12,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from convsmith.advice.learning_rate import Sweep
@@ -38,12 +37,12 @@ STYLE = {
 Row = Mapping[str, float]
 
 
+def _letters(name: str) -> str:
+    """A name as matplotlib draws it as it is: dollars are no formula, and not all bytes are letters."""
+    return name.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+
+
 def _svg(figure: Figure, label: str) -> str:
-    for words in figure.findobj(Text):
-        # Names of classes as they are: dollars are no formula, and not all bytes are letters.
-        words.set_parse_math(False)
-        own = words.get_text()
-        words.set_text(own.encode("utf-8", "backslashreplace").decode())
     text = io.StringIO()
     with warnings.catch_warnings():
         # The browser draws the letters, with fonts that matplotlib may not have.
@@ -107,7 +106,7 @@ def side_by_side(runs: Mapping[str, Sequence[Row]], column: str, title: str) -> 
                 [row["epoch"] for row in rows],
                 [row[column] for row in rows],
                 color=color,
-                label=name,
+                label=_letters(name),
                 marker=marker,
                 markersize=3.5,
                 linewidth=1.6,
@@ -149,8 +148,9 @@ def confusion(evaluation: Evaluation) -> str:
                 color = "white" if share[row, column] > 0.5 else "black"
                 text = str(counts[row, column])
                 axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
-        axes.set_xticks(range(classes), evaluation.classes, rotation=45, ha="right", fontsize=8)
-        axes.set_yticks(range(classes), evaluation.classes, fontsize=8)
+        names = [_letters(name) for name in evaluation.classes]
+        axes.set_xticks(range(classes), names, rotation=45, ha="right", fontsize=8)
+        axes.set_yticks(range(classes), names, fontsize=8)
         axes.set(xlabel="predicted", ylabel="true")
         return _svg(figure, "confusion matrix")
 
@@ -194,5 +194,5 @@ def scatter(evaluation: NumberEvaluation, column: int) -> str:
         axes.plot([low, high], [low, high], color=GREY, linewidth=0.8, linestyle=":")
         opacity = min(0.8, max(0.08, 150 / len(true)))
         axes.scatter(true, found, s=10, color=BLUE, alpha=opacity, linewidths=0)
-        axes.set(xlabel="true", ylabel="predicted", title=evaluation.columns[column])
+        axes.set(xlabel="true", ylabel="predicted", title=_letters(evaluation.columns[column]))
         return _svg(figure, f"{evaluation.columns[column]}: predicted against true")
