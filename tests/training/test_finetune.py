@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -228,7 +229,7 @@ def test_the_rule_chooses_by_images_and_similarity(source: tuple[Path, Path], tm
     cs.train(tmp_path / "known", out=known, set=[NET, "train.epochs=6", "data.batch_size=32"])
     cs.train(tmp_path / "few", out=tmp_path / "run", start_from=str(known), set=["train.epochs=1"])
     assert "tuning the layers below it is expected to add" in said(tmp_path / "run")
-    assert "within the noise of 24 validation images" in said(tmp_path / "run")
+    assert re.search(r"within the noise of \d+ validation images", said(tmp_path / "run"))
     found = recipes.load(tmp_path / "run/recipe.yaml")
     assert catalog.split("finetuning", found.train.finetune)[0] == "head"
     # The rate is one over the largest curvature that features of this length can have.

@@ -69,7 +69,7 @@ def test_both_tasks_are_learned(tmp_path: Path) -> None:
     target = waves(tmp_path / "target", {"e": 7.0, "f": 9.0}, 10, seed=1)
     net = ["model={resnet20: {width: 4}}", "data.augment={}"]
     cs.train(source, out=tmp_path / "wealthy", set=[*net, "train.epochs=5"])
-    words = [f"train.finetune.joint.source={source}", "train.finetune.joint.neighbors=5", "train.epochs=15"]
+    words = [f"train.finetune.joint.source={source}", "train.finetune.joint.neighbors=5", "train.epochs=25"]
     found = cs.train(
         target, out=tmp_path / "run", start_from=str(tmp_path / "wealthy"), set=[*words, "data.augment={}"]
     )

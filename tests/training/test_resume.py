@@ -141,7 +141,7 @@ def test_resume_refusals(
 
     refuse("already holds a run; go on with --resume", images, "--out", undisturbed)
     refuse("holds no run to resume", "--out", tmp_path / "none", "--resume")
-    refuse("would change it", "--out", undisturbed, "--resume", "--set", "model=lenet5")
+    refuse("is another training", "--out", undisturbed, "--resume", "--set", "model=lenet5")
     copy = tmp_path / "copy"
     shutil.copytree(undisturbed, copy)
     (copy / "last.ckpt").write_bytes((copy / "last.ckpt").read_bytes()[:1000])
