@@ -240,7 +240,8 @@ def test_the_rule_chooses_by_images_and_similarity(source: tuple[Path, Path], tm
     assert found.optimizer["sgd"]["lr"] == pytest.approx(2 / length, rel=0.1)
     # A source that has hardly learned: its last stage is worth nothing to anyone.
     data, run = source
-    cs.train(data, out=tmp_path / "other", start_from=str(run), set=["train.epochs=1"])
+    words = ["train.epochs=1", "data.val=0.5"]
+    cs.train(data, out=tmp_path / "other", start_from=str(run), set=words)
     assert "unlike, its last stage loses what these classes need" in said(tmp_path / "other")
     assert "all_stages" in recipes.load(tmp_path / "other/recipe.yaml").train.finetune
     data = tmp_path / "few"
